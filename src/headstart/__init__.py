@@ -1,0 +1,61 @@
+"""Fine-tune a pretrained vision model on your own pictures, and know how far to trust the result.
+
+>>> import headstart
+>>> run = headstart.train("photos")                        # a folder with one folder per class
+>>> run.accuracy, run.interval
+>>> model = headstart.load(run.path)
+>>> model.predict("new_photos")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.config import TrainConfig
+    from headstart.data.fetch import fetch
+    from headstart.deployment.predict import Model, Prediction, load
+    from headstart.errors import HeadstartError
+    from headstart.run import evaluate, train
+    from headstart.run_folder import Run
+    from headstart.training.fit import Epoch
+
+__version__ = "0.1.0"
+
+# Loaded when first used: `import headstart` costs nothing.
+_HOMES = {
+    "Epoch": "headstart.training.fit",
+    "HeadstartError": "headstart.errors",
+    "Model": "headstart.deployment.predict",
+    "Prediction": "headstart.deployment.predict",
+    "Run": "headstart.run_folder",
+    "TrainConfig": "headstart.config",
+    "evaluate": "headstart.run",
+    "fetch": "headstart.data.fetch",
+    "load": "headstart.deployment.predict",
+    "train": "headstart.run",
+}
+
+__all__ = [
+    "Epoch",
+    "HeadstartError",
+    "Model",
+    "Prediction",
+    "Run",
+    "TrainConfig",
+    "evaluate",
+    "fetch",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'headstart' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,334 @@
+"""The command line: one thin function per command. Flags come from the dataclasses and signatures alone.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or unusable data,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
+
+import headstart
+from headstart.config import DEFAULT_MODEL, Fit, TrainConfig, from_mapping, read_yaml, to_mapping
+from headstart.errors import HeadstartError, UsageError
+
+Json = Annotated[bool, Parameter(negative=())]
+Patterns = Annotated[tuple[str, ...], Parameter(negative=())]
+
+app = App(
+    name="headstart",
+    help="Fine-tune a pretrained vision model on your own pictures, and know how far to trust the result.",
+    help_epilogue="Add --debug to any command to see where an error comes from.",
+    version=headstart.__version__,
+    exit_on_error=False,
+    print_error=False,
+)
+
+
+@app.command
+def train(
+    data: Path,
+    /,
+    settings: TrainConfig = TrainConfig(),  # noqa: B008
+    *,
+    config: Annotated[Path | None, Parameter(alias="-c")] = None,
+    json: Json = False,
+) -> int:
+    """Fine-tune on a folder of pictures, and evaluate.
+
+    Args:
+        data: Folder with one folder of pictures per class; or with train/ and test/ (or val/) that hold them.
+        config: Settings from a YAML file, such as the config.yaml of a run; flags win over it.
+        json: Print the result as one JSON object.
+    """
+    run = headstart.train(data, settings)
+    if json:
+        show_json({"run": str(run.path), **run.metrics})
+    if run.interrupted:
+        return 130
+    if not json:
+        say(f"next: headstart predict {run.path} PICTURES")
+    return 0
+
+
+@app.command(alias="val")
+def evaluate(
+    *paths: Path,
+    exclude: Patterns = (),
+    workers: Annotated[int | None, Parameter(alias="-j")] = None,
+    device: str | None = None,
+    json: Json = False,
+) -> int:
+    """Figures of a run, on its own held-out pictures or on others; several runs are compared.
+
+    Args:
+        paths: One or several runs, and optionally a folder of pictures: RUN... [DATA].
+        exclude: Leave out files and folders whose relative path matches this pattern (repeatable).
+        workers: Threads that read pictures.
+        device: cpu, cuda, cuda:1, mps.
+        json: Print the figures as one JSON object.
+    """
+    runs, data = split_paths(paths)
+    found = headstart.evaluate(*runs, data=data, exclude=exclude, workers=workers, device=device)
+    if json:
+        show_json(found)
+    return 0
+
+
+def split_paths(paths: Sequence[Path]) -> tuple[list[Path], Path | None]:
+    """Runs and the data folder behind them, told apart by the model that a run holds."""
+    is_run = [(path / "model" / "model.json").is_file() for path in paths]
+    if len(paths) >= 2 and is_run[0] and not is_run[-1]:
+        return list(paths[:-1]), paths[-1]
+    if not paths:
+        raise UsageError("HS-USAGE-002", "No run was given.", fix="headstart evaluate RUN [DATA]")
+    return list(paths), None
+
+
+@app.command
+def predict(
+    run: Path,
+    /,
+    *paths: Path,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    batch_size: Annotated[int, Parameter(alias=["-b", "--batch"])] = 32,
+    workers: Annotated[int | None, Parameter(alias="-j")] = None,
+    device: str | None = None,
+    strict: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+) -> int:
+    """Name pictures: one row per file, unreadable ones included with their error.
+
+    Args:
+        run: Folder of a run.
+        paths: Pictures, and folders to go through recursively.
+        output: Write a CSV file; without it, the table goes to stdout.
+        batch_size: Pictures per forward pass.
+        workers: Threads that read pictures.
+        device: cpu, cuda, cuda:1, mps.
+        strict: Exit with 1 if a picture cannot be read.
+        json: Print counts as one JSON object (needs --output).
+    """
+    from headstart.deployment.predict import load, predict_to_csv
+
+    if not paths:
+        raise UsageError(
+            "HS-USAGE-003", "No pictures were given.", fix="headstart predict RUN PICTURE_OR_FOLDER..."
+        )
+    if json and output is None:
+        raise UsageError(
+            "HS-USAGE-004", "--json and the table would both go to stdout.", fix="Add --output out.csv"
+        )
+    model = load(run, device=device)
+    counts = predict_to_csv(model, paths, output, batch_size=batch_size, workers=workers)
+    if json:
+        show_json({"output": str(output), **counts.to_dict()})
+    elif output is not None:
+        say(
+            f"{output}: {counts.rows} rows, {', '.join(f'{n} {name}' for name, n in counts.by_class.items())}"
+        )
+    return 1 if strict and counts.failed else 0
+
+
+@app.command
+def show(
+    data: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("show"),
+    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL,
+    img_size: Annotated[int | None, Parameter(alias="--imgsz")] = None,
+    fit: Fit = "crop",
+    augment: str = "default",
+    per_class: int = 4,
+    seed: int = 0,
+    exclude: Patterns = (),
+    json: Json = False,
+) -> int:
+    """Draw the pictures, and what the network sees of them.
+
+    Args:
+        data: As for `headstart train`.
+        output: Folder for lesson.png (first 8 of the first class, last 8 of the last) and classes.png.
+        model: Whose input is shown.
+        img_size: Input size in pixels.
+        fit: How a picture becomes square: crop, pad, squash.
+        augment: Random views to show: none, flip, default, d2l, dihedral.
+        per_class: Pictures of each class in classes.png.
+        seed: Of the sample and the random views.
+        exclude: Leave out files and folders whose relative path matches this pattern (repeatable).
+        json: Print the files as one JSON object.
+    """
+    from headstart.data.show import show as draw
+    from headstart.model.zoo import preprocess
+
+    files = draw(
+        data,
+        output,
+        preprocess=preprocess(model, img_size, fit=fit),
+        augment=augment,
+        per_class=per_class,
+        seed=seed,
+        exclude=exclude,
+    )
+    if json:
+        show_json({"files": [str(file) for file in files]})
+    else:
+        for file in files:
+            say(str(file))
+    return 0
+
+
+@app.command
+def models(
+    pattern: str = "", /, *, here: Annotated[bool, Parameter(negative=())] = False, json: Json = False
+) -> int:
+    """List source models, or describe one.
+
+    Args:
+        pattern: A model's name, a part of names, or a pattern such as "*lite*".
+        here: Only models whose weights are on this machine.
+        json: Print one JSON object.
+    """
+    from headstart.model import zoo
+    from headstart.model.listing import description, listing
+
+    named = bool(pattern) and zoo.is_model(pattern)
+    listed = [] if named else [m for m in zoo.list_models(pattern) if m.available or not here]
+    if named or (not listed and pattern and not here):
+        described = zoo.describe(pattern)  # an unknown name is answered with the nearest ones
+        print_result(described if json else description(described), as_json=json)
+    else:
+        print_result([vars(m) for m in listed] if json else listing(listed), as_json=json)
+    return 0
+
+
+@app.command
+def fetch(
+    source: str,
+    /,
+    *,
+    folder: Path | None = None,
+    sha1: str | None = None,
+    sha256: str | None = None,
+    mirror: str | None = None,
+    json: Json = False,
+) -> int:
+    """Download a data set, verify and extract it.
+
+    Args:
+        source: A named set (hotdog, flowers, rock-paper-scissors, eurosat), the URL of a zip or tar
+            archive, or an archive on this machine.
+        folder: Where to put it. Default: the cache folder, ~/.cache/headstart/datasets.
+        sha1: Expected SHA-1 of the archive; for named sets it is known.
+        sha256: Expected SHA-256 of the archive.
+        mirror: Address of a folder that holds the same archive. Default: HEADSTART_MIRROR.
+        json: Print the folder as one JSON object.
+    """
+    path = headstart.fetch(source, folder=folder, sha1=sha1, sha256=sha256, mirror=mirror)
+    print_result({"folder": str(path)} if json else str(path), as_json=json)
+    return 0
+
+
+@app.command
+def demo(
+    *,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("runs"),
+    seed: int = 0,
+    strategies: Annotated[tuple[Literal["probe", "finetune"], ...], Parameter(negative=())] = (
+        "probe",
+        "finetune",
+    ),
+    json: Json = False,
+) -> int:
+    """Find broken solar cells: 2,624 pictures, the published results beside ours. A few minutes on a laptop.
+
+    Args:
+        output: Folder for the runs.
+        seed: Of the split and of training.
+        strategies: What to train: probe, finetune.
+        json: Print the table as one JSON object.
+    """
+    from headstart.demo import demo as run_demo
+
+    table, lines = run_demo(output, seed=seed, strategies=strategies)
+    print_result(table if json else "\n".join(lines), as_json=json)
+    return 0
+
+
+def show_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def print_result(value: Any, *, as_json: bool) -> None:
+    if as_json:
+        show_json(value)
+    else:
+        print(value)
+
+
+def say(line: str) -> None:
+    from headstart import console
+
+    console.say(line)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is complete is saved
+    try:
+        app.config = (
+            [Dict({"train": file_settings(words)}, source="--config")] if "train" in words[:1] else []
+        )
+        code = app(words)
+        sys.stdout.flush()
+        return int(code or 0)
+    except HeadstartError as error:
+        return fail(error, debug=debug, as_json="--json" in words)
+    except CycloptsError as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, HeadstartError):
+            return fail(cause, debug=debug, as_json="--json" in words)
+        command = (
+            " ".join(("headstart", *words[:1])) if words and not words[0].startswith("-") else "headstart"
+        )
+        usage = UsageError("HS-USAGE-001", str(error), fix=f"See `{command} --help`.")
+        return fail(usage, debug=debug, as_json="--json" in words)
+    except KeyboardInterrupt:
+        print("\ninterrupted: nothing was changed", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has left
+        return 1
+
+
+def file_settings(words: Sequence[str]) -> dict[str, Any]:
+    """The checked settings of ``--config FILE``, those that are not open."""
+    for position, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag in ("--config", "-c"):
+            path = Path(value) if equals else Path(*words[position + 1 : position + 2])
+            checked = to_mapping(from_mapping(read_yaml(path), where=path))
+            return {name: value for name, value in checked.items() if value not in (None, [])}
+    return {}
+
+
+def fail(error: HeadstartError, *, debug: bool, as_json: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    print(f"error {error}", file=sys.stderr)
+    if as_json:
+        show_json({"error": error.to_dict()})
+    return error.exit_code

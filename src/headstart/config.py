@@ -1,0 +1,215 @@
+"""The settings of headstart: one frozen dataclass per command, the one source of flags, YAML and docs.
+
+The text below each field is its help on the command line and its row in the reference.
+A value of None means: the recipe or the machine decides; what was decided is printed, and saved in the
+run's ``config.yaml``. Precedence: defaults < ``--config FILE`` < flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from cyclopts import Parameter
+
+from headstart.errors import ConfigError, nearest
+
+Strategy = Literal["finetune", "probe", "scratch"]
+Fit = Literal["crop", "pad", "squash"]
+Precision = Literal["fp32", "bf16"]
+HeadInit = Literal["probe", "xavier", "zeros"]
+DEFAULT_MODEL = "efficientnet-lite0"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of `headstart train`."""
+
+    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL
+    """Source model: efficientnet-lite0 (bundled), a timm name, torchvision/NAME. See `headstart models`."""
+
+    weights: Path | None = None
+    """Weights of the source model from a file: safetensors, or a torch file (read without running code)."""
+
+    strategy: Strategy = "finetune"
+    """finetune: adapt pretrained weights. probe: only a linear head. scratch: the same network, untrained."""
+
+    recipe: str = "default"
+    """How to train: default (probe, then fine-tune the top), or d2l (the lesson's settings to the letter)."""
+
+    freeze: str | None = None
+    """Freeze everything below this stage (such as stage5), or everything but the output layer: head."""
+
+    head_from: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    """Start a class's output row from a source class: "hotdog=934", or "my_class=hotdog" by ImageNet name."""
+
+    head_init: HeadInit | None = None
+    """Start of the new output layer: probe, xavier or zeros. Default: the recipe's."""
+
+    epochs: Annotated[int | None, Parameter(alias="-e")] = None
+    """Passes over the training pictures. Default: the recipe's."""
+
+    lr: float | None = None
+    """Learning rate of the backbone; the head's follows by the recipe's factor. Default: the recipe's."""
+
+    batch_size: Annotated[int | None, Parameter(alias=["-b", "--batch"])] = None
+    """Pictures per step. Default: the recipe's."""
+
+    img_size: Annotated[int | None, Parameter(alias="--imgsz")] = None
+    """Input size in pixels, square. Default: what the source model was trained with."""
+
+    fit: Fit | None = None
+    """How a picture becomes square: crop the centre, pad, or squash. Default: the recipe's (crop)."""
+
+    augment: str | None = None
+    """Random views in training: none, flip, default, d2l, dihedral. Default: the recipe's."""
+
+    precision: Precision | None = None
+    """Number format of training: fp32 or bf16. Default: bf16 where this processor computes in it."""
+
+    threads: int | None = None
+    """Processor threads of the network. Default: all cores that this process may use."""
+
+    output: Annotated[Path, Parameter(alias="-o")] = Path("runs")
+    """Folder in which the run's own folder is made."""
+
+    name: str | None = None
+    """Name of the run's folder; a number is added rather than overwriting one. Default: the data folder's."""
+
+    seed: int = 0
+    """Seed of everything random: order, views, a new head. The split follows the pictures alone."""
+
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps. Default: the first accelerator found, else cpu."""
+
+    workers: Annotated[int | None, Parameter(alias="-j")] = None
+    """Threads that read pictures. Results do not depend on it. Default: the number of cores."""
+
+    exclude: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    """Leave out files and folders whose relative path matches this pattern (repeatable)."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{field} must be {allowed}, but is {value!r}"
+            for field, allowed, value, good in (
+                ("epochs", "1 or more", self.epochs, self.epochs is None or self.epochs >= 1),
+                ("lr", "above 0", self.lr, self.lr is None or self.lr > 0),
+                ("batch_size", "1 or more", self.batch_size, self.batch_size is None or self.batch_size >= 1),
+                ("img_size", "32 or more", self.img_size, self.img_size is None or self.img_size >= 32),
+                ("threads", "1 or more", self.threads, self.threads is None or self.threads >= 1),
+                ("workers", "1 or more", self.workers, self.workers is None or self.workers >= 1),
+                ("seed", "0 or more", self.seed, self.seed >= 0),
+                (
+                    "name",
+                    "one folder name",
+                    self.name,
+                    self.name is None or (self.name not in ("", ".", "..") and "/" not in self.name),
+                ),
+            )
+            if not good
+        ]
+        if faults:
+            raise ConfigError("HS-CONFIG-002", "A setting is out of range.", details=faults)
+
+
+def from_mapping(values: Mapping[str, Any], *, where: object = "") -> TrainConfig:
+    """A configuration from plain values, as YAML or keyword arguments give them; lists all faults at once.
+
+    Raises:
+        ConfigError: HS-CONFIG-001 unknown setting (with the nearest one), HS-CONFIG-002 out of range,
+            HS-CONFIG-003 wrong type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    unknown = [f"unknown setting {key!r}.{nearest(key, fields)}" for key in values if key not in fields]
+    if unknown:
+        raise ConfigError(
+            "HS-CONFIG-001",
+            "There is no such setting.",
+            where=where,
+            details=unknown,
+            fix="See `headstart train --help`.",
+        )
+    hints = typing.get_type_hints(TrainConfig)
+    converted, faults = {}, []
+    for key, value in values.items():
+        try:
+            converted[key] = convert(value, hints[key])
+        except (TypeError, ValueError):
+            faults.append(f"{key} must be {describe(hints[key])}, but is {value!r}")
+    if faults:
+        raise ConfigError("HS-CONFIG-003", "A setting has the wrong type.", where=where, details=faults)
+    return TrainConfig(**converted)
+
+
+def convert(value: Any, hint: Any) -> Any:
+    """``value`` as the annotated type of a field; raises TypeError or ValueError."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    kind = next(option for option in options if option is not type(None))
+    if typing.get_origin(kind) is Literal:
+        if value not in typing.get_args(kind):
+            raise ValueError(value)
+        return value
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise TypeError(value)
+        return tuple(str(item) for item in value)
+    if kind is Path:
+        return Path(value)
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        return float(value)  # YAML reads 1e-3 as text
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(value)
+    return value
+
+
+def describe(hint: Any) -> str:
+    """A field's type in words."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kind = next(option for option in options if option is not type(None))
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return "a list"
+    return {int: "a whole number", float: "a number", str: "a text", Path: "a path"}[kind]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, such as a run's ``config.yaml``; its notes on the plan are left out.
+
+    Raises:
+        ConfigError: HS-CONFIG-004 when the file cannot be read or is no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "problem", None) or getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            "HS-CONFIG-004", f"The file of settings cannot be read: {reason}.", where=path
+        ) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            "HS-CONFIG-004", "The file of settings is no list of `name: value` lines.", where=path
+        )
+    return {key: value for key, value in values.items() if key not in ("data", "plan", "versions")}
+
+
+def to_mapping(config: TrainConfig) -> dict[str, Any]:
+    """Plain values for YAML and JSON."""
+    return {field.name: plain(getattr(config, field.name)) for field in dataclasses.fields(TrainConfig)}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,147 @@
+"""What a person sees while headstart works: everything goes to stderr, stdout is for results.
+
+On a terminal: a progress bar with rate and time left. Elsewhere (logs, CI): a plain line every few
+seconds. `headstart` and its libraries never print by other means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+PLAIN_INTERVAL = 10.0  # seconds between plain progress lines
+
+_log: TextIO | None = None
+_quiet = False
+
+
+def say(line: str = "") -> None:
+    """Prints a line, and keeps it in the run's ``log.txt``."""
+    if not _quiet:
+        print(line, file=sys.stderr, flush=True)
+    if _log is not None:
+        print(line, file=_log, flush=True)
+
+
+def warn(line: str) -> None:
+    """Prints a line that the user should not miss."""
+    say(f"warning: {line}")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Prints nothing inside the block (the log is still written)."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
+
+
+@contextlib.contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Copies every line said inside the block to ``path``."""
+    global _log
+    before = _log
+    with open(path, "a", encoding="utf-8") as _log:
+        try:
+            yield
+        finally:
+            _log = before
+
+
+def on_terminal() -> bool:
+    """Whether a person watches: stderr is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and not _quiet
+
+
+@contextlib.contextmanager
+def progress(total: int, label: str, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
+    """A progress display; yields ``advance(n)``, which may be called from any thread.
+
+    Args:
+        total: Number of units to come; 0 shows nothing.
+        label: What is being done, a few words.
+        unit: Plural noun of what is counted.
+    """
+    if total <= 0:
+        yield lambda n: None
+    elif on_terminal():
+        with _bar(total, label, unit) as advance:
+            yield advance
+    else:
+        yield _plain_lines(total, label, unit)
+
+
+@contextlib.contextmanager
+def _bar(total: int, label: str, unit: str) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, rate="")
+        start = time.perf_counter()
+
+        def advance(n: int = 1) -> None:
+            bar.advance(task, n)
+            done = bar.tasks[task].completed
+            bar.update(task, rate=f"{done / max(time.perf_counter() - start, 1e-9):.0f} {unit}/s")
+
+        yield advance
+
+
+def _plain_lines(total: int, label: str, unit: str) -> Callable[[int], None]:
+    start = last = time.perf_counter()
+    done = 0
+
+    def advance(n: int = 1) -> None:
+        nonlocal done, last
+        done += n
+        now = time.perf_counter()
+        if now - last >= PLAIN_INTERVAL and done < total:
+            last = now
+            rate = done / (now - start)
+            say(f"{label}: {done} of {total} {unit}, {rate:.0f}/s, {(total - done) / rate:.0f} s left")
+
+    return advance
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, indent: str = "  ") -> str:
+    """Aligned plain-text columns; numbers to the right. Wide (CJK) letters count two places."""
+    from unicodedata import combining, east_asian_width
+
+    def width(text: str) -> int:
+        return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(width(row[i]) for row in cells) for i in range(len(header))]
+    right = [
+        bool(rows) and all(isinstance(row[i], int | float) or str(row[i])[:1].isdigit() for row in rows)
+        for i in range(len(header))
+    ]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            " " * (widths[i] - width(cell)) + cell if right[i] else cell + " " * (widths[i] - width(cell))
+            for i, cell in enumerate(row)
+        ]
+        return (indent + "  ".join(padded)).rstrip()
+
+    return "\n".join(line(row) for row in cells)
+
+
+def counted(n: int, one: str, many: str) -> str:
+    """A number with its noun: ``1 picture``, ``3 pictures``."""
+    return f"{n:,} {one if n == 1 else many}"

@@ -1,0 +1,130 @@
+"""Random views of a picture, each a pure function of (seed, epoch, sample id).
+
+The same view comes out whatever the number of threads, processes or machines, and on resuming.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from headstart.data.preprocess import RESAMPLING, Pixels, centre_crop
+
+ATTEMPTS = 10  # tries to fit a random crop into the picture, as torchvision
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a training view may change.
+
+    Attributes:
+        name: Key in `AUGMENTATIONS`.
+        scale: Smallest and largest part of the picture's area that a crop keeps, 0-1; None: the centre crop
+            of evaluation.
+        ratio: Smallest and largest width / height of the crop.
+        flip: Mirror left and right in half of the views.
+        symmetries: One of the eight symmetries of the square (rotations by 90 degrees, mirrors) instead, for
+            pictures without an up (microscopy, aerial, solar cells).
+    """
+
+    name: str
+    scale: tuple[float, float] | None = None
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = False
+    symmetries: bool = False
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    a.name: a
+    for a in (
+        Augmentation("none"),
+        Augmentation("flip", flip=True),
+        Augmentation("default", scale=(0.35, 1.0), flip=True),
+        Augmentation("d2l", scale=(0.08, 1.0), flip=True),
+        Augmentation("dihedral", scale=(0.8, 1.0), ratio=(0.9, 1 / 0.9), symmetries=True),
+    )
+}
+
+
+def augment(
+    pixels: Pixels,
+    size: int,
+    augmentation: Augmentation,
+    *,
+    seed: int,
+    epoch: int,
+    sample_id: int | str,
+    interpolation: str,
+) -> Pixels:
+    """A random view of a picture: uint8 [h, w, 3] -> [size, size, 3].
+
+    Args:
+        pixels: The whole picture, original or at evaluation resolution. (With ``fit="pad"``: after
+            `Preprocess.evaluation_crop`.)
+        size: Side of the view, pixels.
+        seed: Not negative; other seeds give other views.
+        epoch: Not negative; the number of the view where several are made beforehand.
+        sample_id: Identity of the picture in its data set: index, path or hash.
+        interpolation: ``bilinear`` or ``bicubic``.
+    """
+    random = view_generator(seed, epoch, sample_id)
+    if augmentation.scale is None:
+        view = centre_crop(pixels, size)
+    else:
+        top, left, height, width = random_crop_box(
+            random, pixels.shape[0], pixels.shape[1], augmentation.scale, augmentation.ratio
+        )
+        view = resized_crop(pixels, top, left, height, width, size, interpolation)
+    if augmentation.symmetries:
+        turn = int(random.integers(8))
+        view = np.rot90(view[:, ::-1] if turn >= 4 else view, turn % 4)
+    elif augmentation.flip and random.random() < 0.5:
+        view = view[:, ::-1]
+    return np.ascontiguousarray(view)
+
+
+def view_generator(seed: int, epoch: int, sample_id: int | str) -> np.random.Generator:
+    """Independent random numbers for one view of one picture."""
+    if isinstance(sample_id, str):
+        digest = hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).digest()
+        sample_id = int.from_bytes(digest[:8], "little")
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, int(sample_id)])))
+
+
+def random_crop_box(
+    random: np.random.Generator,
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a crop, pixels; the algorithm of torchvision's RandomResizedCrop."""
+    area = height * width
+    for _ in range(ATTEMPTS):
+        target_area = area * random.uniform(*scale)
+        aspect_ratio = math.exp(random.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w = round(math.sqrt(target_area * aspect_ratio))
+        h = round(math.sqrt(target_area / aspect_ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(random.integers(height - h + 1)), int(random.integers(width - w + 1)), h, w
+    # None fitted: the largest centre crop of an allowed ratio.
+    w, h = width, height
+    if width / height < min(ratio):
+        h = round(width / min(ratio))
+    elif width / height > max(ratio):
+        w = round(height * max(ratio))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def resized_crop(
+    pixels: Pixels, top: int, left: int, height: int, width: int, size: int, interpolation: str
+) -> Pixels:
+    """A part of a picture, resized to a square: uint8 [h, w, 3] -> [size, size, 3], as torchvision's."""
+    crop = np.ascontiguousarray(pixels[top : top + height, left : left + width])
+    if (height, width) == (size, size):
+        return crop
+    return np.asarray(Image.fromarray(crop).resize((size, size), RESAMPLING[interpolation]))

@@ -1,0 +1,290 @@
+"""From a data folder to a table of readable pictures with classes and splits, and the pictures themselves."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import console
+from headstart.data.decoding import Decoded, decode_all
+from headstart.data.folders import list_folder
+from headstart.data.images import intensity_range
+from headstart.data.listing import counted, list_pairs
+from headstart.data.pictures import Pictures, available_memory, changed
+from headstart.data.preprocess import Pixels, Preprocess
+from headstart.data.review import (
+    LeftOut,
+    check_readable,
+    class_names,
+    notes_on_classes,
+    notes_on_decoding,
+    notes_on_duplicates,
+    notes_on_left_out,
+    notes_on_memory,
+)
+from headstart.data.splits import SPLITS, Assignment, assign_splits
+from headstart.errors import nearest
+from headstart.storage import write_atomic
+
+CSV_COLUMNS = ("path", "class", "split", "group", "file_hash", "status")
+SHOWN_CLASSES = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The table of all readable pictures, sorted by path.
+
+    Attributes:
+        root: The data folder; of a list the deepest folder common to all.
+        classes: Names in NFC, sorted by code point; a label is an index into them.
+        paths: Relative to ``root`` with ``/`` (absolute for lists), object array of str, [n].
+        labels: int64 [n].
+        splits: ``train``, ``selection``, ``val`` or ``test``, [n].
+        file_hashes: SHA-256 of the bytes, hexadecimal, [n].
+        groups: Pictures of one group never lie on two sides of a split that headstart makes, [n]. Today the
+            file hash: a group is a set of exact duplicates.
+        left_out: Files that are no picture or cannot be read.
+        notes: Everything guessed, ignored or left out; to be printed.
+        layout: ``split-folders``, ``class-folders`` or ``list``.
+        reported_split: The split that results are reported on and that nothing is chosen on.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    paths: NDArray[np.object_]
+    labels: NDArray[np.int64]
+    splits: NDArray[np.str_]
+    file_hashes: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+    layout: str
+    reported_split: str
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def indices(self, *splits: str) -> NDArray[np.int64]:
+        """Rows of one or several splits, ascending; all rows without arguments.
+
+        Raises:
+            ValueError: A name that is no split.
+        """
+        for name in splits:
+            if name not in SPLITS:
+                raise ValueError(f"'{name}' is no split.{nearest(name, SPLITS)}")
+        return np.flatnonzero(np.isin(self.splits, splits or SPLITS)).astype(np.int64)
+
+    def file(self, index: int) -> Path:
+        """Where picture ``index`` lies."""
+        return self.root / str(self.paths[index])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over (content, class, split) of all pictures: names and places of files do not matter."""
+        rows = sorted(
+            f"{file_hash}\t{self.classes[label]}\t{split}\n"
+            for file_hash, label, split in zip(self.file_hashes, self.labels, self.splits, strict=True)
+        )
+        return hashlib.sha256("".join(rows).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def write_csv(self, path: Path) -> None:
+        """Writes the table: `CSV_COLUMNS`, UTF-8; ``status`` is ``ok`` or why a file was left out.
+
+        Raises:
+            RunError: HS-RUN-001 to -003.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for i, name in enumerate(self.paths):
+            class_name = self.classes[self.labels[i]]
+            writer.writerow((name, class_name, self.splits[i], self.groups[i], self.file_hashes[i], "ok"))
+        for item in self.left_out:
+            writer.writerow((item.path, item.class_name, "", "", "", item.kind))
+        # File names that are no valid UTF-8 keep their bytes.
+        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+    def tree(self) -> str:
+        """The layout as it was understood: pictures of each class in each split."""
+        present = [split for split in SPLITS if split in self.splits]
+        counts = {split: self._counts(split) for split in present}
+        header = [f"{split} (reported)" if split == self.reported_split else split for split in present]
+        rows: list[list[object]] = [
+            [name, *(int(counts[split][c]) for split in present)]
+            for c, name in enumerate(self.classes[:SHOWN_CLASSES])
+        ]
+        hidden = len(self.classes) - SHOWN_CLASSES
+        if hidden > 0:
+            rest = [int(counts[split][SHOWN_CLASSES:].sum()) for split in present]
+            rows.append([f"... and {hidden} more", *rest])
+        rows.append(["all", *(int(counts[split].sum()) for split in present)])
+        kind = {
+            "split-folders": "split given by folders",
+            "class-folders": "class folders, split made here",
+            "list": "from a list",
+        }[self.layout]
+        if self.layout == "class-folders" and present == ["test"]:
+            kind = "class folders"
+        total = f"{counted(len(self), 'picture', 'pictures')}, {len(self.classes)} classes, {kind}"
+        return f"{self.root}: {total}\n" + console.table(["class", *header], rows)
+
+    def _counts(self, split: str) -> NDArray[np.int64]:
+        return np.bincount(self.labels[self.splits == split], minlength=len(self.classes))
+
+
+def load_dataset(
+    data: str | PathLike[str] | Sequence[Sequence[Any]],
+    *,
+    preprocess: Preprocess,
+    exclude: Sequence[str] = (),
+    selection: float = 0.2,
+    workers: int | None = None,
+    memory_limit: int | None = None,
+    require_split: bool = True,
+) -> tuple[Dataset, Pictures]:
+    """Reads every file once: hashed, decoded to its end, resized, kept in memory.
+
+    Args:
+        data: A folder (see `headstart.data.folders`), or (path, label[, split]) of each picture.
+        preprocess: Its ``intensity`` is decided here from the training pictures if it is None and there are
+            pictures with a high bit depth; read it from ``pictures.preprocess``.
+        exclude: Names or relative paths to leave out, with ``*`` and ``?``.
+        selection: Part of train that is set aside for choices where the data bring none; 0: nothing is.
+        workers: Threads; the result does not depend on them. None: one per processor.
+        memory_limit: Bytes of resized pictures to keep; None: half of the free memory.
+        require_split: False to evaluate a finished model: one class is enough, classes come from all parts,
+            nothing is carved, and class folders alone are all ``test``.
+
+    Returns:
+        The table and its pictures; same order, same length.
+
+    Raises:
+        DataError: HS-DATA-001 to -017, with all faults of the data at once.
+    """
+    limit = available_memory() // 2 if memory_limit is None else memory_limit
+    if isinstance(data, str | PathLike):
+        listing = list_folder(Path(data).expanduser(), exclude=exclude, require_split=require_split)
+    else:
+        listing = list_pairs(data, require_split=require_split)
+    files = [listing.root / entry.path for entry in listing.entries]
+    results, held = _decode_within(files, preprocess, workers, limit)
+    ok = [i for i, result in enumerate(results) if result.fault is None]
+    entries = [listing.entries[i] for i in ok]
+    left_out = tuple(
+        LeftOut(entry.path, entry.class_name, result.fault.kind, result.fault.reason)
+        for entry, result in zip(listing.entries, results, strict=True)
+        if result.fault is not None
+    )
+    classes = class_names(listing, require_split)
+    check_readable(listing, entries, left_out, classes, require_split)
+    index = {name: c for c, name in enumerate(classes)}
+    labels = np.array([index[entry.class_name] for entry in entries], np.int64)
+    hashes = [results[i].file_hash for i in ok]
+    assignment = assign_splits(
+        [entry.split for entry in entries],
+        labels,
+        hashes,
+        classes,
+        selection=selection,
+        split_needed=require_split,
+    )
+    kept = [held[i] for i in ok]
+    read = [results[i] for i in ok]
+    files = [files[i] for i in ok]
+    range_was_known = preprocess.intensity is not None
+    preprocess, depth_notes = _with_intensity(preprocess, read, assignment)
+    if depth_notes and not range_was_known:
+        _decode_high_depth(files, read, kept, preprocess, workers, limit)
+    pictures = Pictures(files, preprocess, kept)
+    notes = (
+        *listing.notes,
+        *notes_on_left_out(listing, left_out),
+        *assignment.notes,
+        *notes_on_classes(labels, assignment, classes),
+        *notes_on_duplicates(labels, hashes, assignment),
+        *notes_on_decoding(read),
+        *depth_notes,
+        *notes_on_memory(len(pictures), pictures.in_memory, limit),
+    )
+    dataset = Dataset(
+        root=listing.root,
+        classes=classes,
+        paths=np.array([entry.path for entry in entries], dtype=object),
+        labels=labels,
+        splits=assignment.splits,
+        file_hashes=np.array(hashes, dtype=np.str_),
+        groups=np.array(hashes, dtype=np.str_),
+        left_out=left_out,
+        # A file name may hold bytes that no terminal and no UTF-8 file takes.
+        notes=tuple(note.encode("utf-8", "backslashreplace").decode("utf-8") for note in notes),
+        layout=listing.layout,
+        reported_split=assignment.reported,
+    )
+    return dataset, pictures
+
+
+def _decode_within(
+    files: Sequence[Path], preprocess: Preprocess, workers: int | None, limit: int
+) -> tuple[list[Decoded], list[Pixels | None]]:
+    """Facts of each file, and its pixels as long as they fit: first come, first kept, in file order."""
+    facts: list[Decoded] = []
+    held: list[Pixels | None] = []
+    for result in decode_all(files, preprocess, workers=workers, label="reading pictures"):
+        pixels = result.pixels
+        if pixels is not None:
+            limit -= pixels.nbytes
+        held.append(pixels if limit >= 0 else None)
+        facts.append(replace(result, pixels=None))
+    return facts, held
+
+
+def _decode_high_depth(
+    files: Sequence[Path],
+    read: Sequence[Decoded],
+    kept: list[Pixels | None],
+    preprocess: Preprocess,
+    workers: int | None,
+    limit: int,
+) -> None:
+    """Second pass over the pictures that had to wait for the range of all; fills ``kept``."""
+    late = [i for i, result in enumerate(read) if result.extremes is not None]
+    limit -= sum(pixels.nbytes for pixels in kept if pixels is not None)
+    passes = decode_all([files[i] for i in late], preprocess, workers=workers, label="scaling intensities")
+    for i, result in zip(late, passes, strict=True):
+        if result.pixels is None:
+            raise changed(files[i], result.fault)
+        limit -= result.pixels.nbytes
+        kept[i] = result.pixels if limit >= 0 else None
+
+
+def _with_intensity(
+    preprocess: Preprocess, read: Sequence[Decoded], assignment: Assignment
+) -> tuple[Preprocess, list[str]]:
+    """Decides what is black and white in pictures of high bit depth, from the training part."""
+    deep = [(i, result.extremes) for i, result in enumerate(read) if result.extremes is not None]
+    if not deep:
+        return preprocess, []
+    decided = preprocess.intensity
+    if decided is None:
+        trained = [extremes for i, extremes in deep if assignment.splits[i] == "train"]
+        decided = intensity_range(trained or [extremes for _, extremes in deep])
+        preprocess = replace(preprocess, intensity=decided)
+    bits = np.log2(decided.white + 1)
+    depth = f"{int(bits)}-bit " if decided.black == 0 and bits == int(bits) and bits > 1 else ""
+    pictures = counted(len(deep), "picture", "pictures").replace(" ", f" {depth}grey ", 1)
+    notes = [f"{pictures}: {decided.black:g}..{decided.white:g} shown as black..white, the same for all"]
+    beyond = sum(e.low < decided.black or e.high > decided.white for _, e in deep)
+    if beyond:
+        notes.append(f"{beyond} of them hold values outside of this range, which are clipped")
+    return preprocess, notes

@@ -1,0 +1,363 @@
+"""Understands a data folder by names only.
+
+Accepted: ``train/`` with ``test/`` and/or ``val/`` (usual spellings, any case) that hold class folders; class
+folders alone. A class is the first folder below the split, whatever lies deeper. All structural faults are
+reported at once.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headstart.data.formats import HEAD_BYTES, PICTURE_SUFFIXES, UnreadableImage, recognise
+from headstart.data.listing import (
+    SPLIT_NAMES,
+    Entry,
+    Listing,
+    counted,
+    is_ignored,
+    listed,
+    nfc,
+    path_order,
+    quoted,
+    raise_all,
+)
+from headstart.errors import DataError, nearest
+
+LAYOUTS = "train/CLASS/*.jpg and test/CLASS/*.jpg (or val/), or CLASS/*.jpg alone"
+
+
+def list_folder(root: Path, *, exclude: Sequence[str] = (), require_split: bool = True) -> Listing:
+    """Understands the layout of a folder.
+
+    Args:
+        exclude: Names or relative paths to leave out; ``*`` and ``?`` as in a shell.
+        require_split: Whether the data are for training; otherwise one class and a lone ``test/`` are fine.
+
+    Raises:
+        DataError: HS-DATA-001 (no such folder), -002 (a file), -003 (no pictures), -004 (one class), -006
+            (pictures beside class folders), -007 (split-named beside class folders), -008 (class not in
+            training), -009 (equal names), -012 (no training part), -013 (two spellings of a split), -015
+            (no permission), -016 (several of them).
+    """
+    check_is_folder(root)
+    return _FolderReader(root, tuple(pattern.rstrip("/") for pattern in exclude), require_split).read()
+
+
+def check_is_folder(root: Path) -> None:
+    if root.is_dir():
+        return
+    if root.exists():
+        raise DataError(
+            "HS-DATA-002",
+            "This is a file, a folder of pictures is needed.",
+            where=root,
+            fix="Give the folder that holds the class folders; extract an archive first.",
+        )
+    parent = root.parent
+    folders = [p.name for p in parent.iterdir() if p.is_dir()] if parent.is_dir() else []
+    raise DataError(
+        "HS-DATA-001",
+        f"There is no such folder.{nearest(root.name, folders)}",
+        where=root,
+        fix="Check the spelling, and the folder that the command runs in.",
+    )
+
+
+@dataclass
+class _FolderReader:
+    """One walk over a data folder; collects faults and notes on the way."""
+
+    root: Path
+    exclude: tuple[str, ...]
+    require_split: bool
+    faults: list[DataError] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    excluded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    beside: list[str] = field(default_factory=list)
+    loops: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def read(self) -> Listing:
+        folders, files = self.visible(self.root)
+        by_split: dict[str, list[str]] = defaultdict(list)
+        for name in folders:
+            if nfc(name).lower() in SPLIT_NAMES:
+                by_split[SPLIT_NAMES[nfc(name).lower()]].append(name)
+        others = [name for name in folders if nfc(name).lower() not in SPLIT_NAMES]
+        if by_split:
+            others = self.without_pictures(others)
+        self.check_beside(self.root, "", files, bool(folders))
+        if not folders and not self.faults:
+            self.fault_empty()
+        elif by_split and others:
+            self.fault_split_beside_classes(by_split, others)
+        if not folders or (by_split and others):
+            raise_all(self.faults, self.root)
+
+        if by_split:
+            entries, trained, empty = self.read_splits(by_split)
+        else:
+            entries, trained, empty = self.read_classes("", folders, "")
+        raise_all(self.faults, self.root)
+        classes = trained if self.require_split else {entry.class_name for entry in entries}
+        if not entries:
+            self.fault_empty()
+        elif self.require_split and len(classes) < 2:
+            self.fault_one_class(sorted(classes))
+        raise_all(self.faults, self.root)
+        self.note_ignored()
+        return Listing(
+            self.root,
+            tuple(sorted(entries, key=lambda entry: path_order(entry.path))),
+            "split-folders" if by_split else "class-folders",
+            tuple(empty),
+            tuple(self.notes),
+        )
+
+    def read_splits(self, by_split: dict[str, list[str]]) -> tuple[list[Entry], set[str], list[str]]:
+        entries: list[Entry] = []
+        classes: dict[str, set[str]] = {}
+        empty: list[str] = []
+        for split in ("train", "val", "test"):
+            names = by_split.get(split, [])
+            if len(names) > 1:
+                self.faults.append(
+                    DataError(
+                        "HS-DATA-013",
+                        f"Two folders name the same part of the data: {quoted(names)}.",
+                        where=self.root,
+                        fix=f"Merge them, or leave one out: --exclude {names[-1]}",
+                    )
+                )
+            for name in names[:1]:
+                folders, files = self.visible(self.root / name)
+                self.check_beside(self.root / name, name, files, bool(folders))
+                found, present, without = self.read_classes(name, folders, split)
+                entries += found
+                classes[split] = present
+                if split == "train":
+                    empty = without
+        if "train" not in classes and self.require_split:
+            given = quoted([name for names in by_split.values() for name in names])
+            self.faults.append(
+                DataError(
+                    "HS-DATA-012",
+                    f"There is no training part, only {given}.",
+                    where=self.root,
+                    fix="Add a folder train/ with the same class folders.",
+                )
+            )
+        if "train" in classes and self.require_split:
+            for split in ("val", "test"):
+                self.check_classes_known(by_split, split, classes.get(split, set()), classes["train"])
+        return entries, classes.get("train", set()), empty
+
+    def check_classes_known(
+        self, by_split: dict[str, list[str]], split: str, present: set[str], trained: set[str]
+    ) -> None:
+        unknown = sorted(present - trained)
+        if unknown and trained:
+            folder, training = by_split[split][0], by_split["train"][0]
+            guesses = "".join(dict.fromkeys(nearest(name, trained - present) for name in unknown))
+            self.faults.append(
+                DataError(
+                    "HS-DATA-008",
+                    f"Classes in {folder}/ that {training}/ does not have: {listed(unknown)}.{guesses}",
+                    where=self.root / folder,
+                    details=[
+                        f"{folder}/: {listed(sorted(present))}",
+                        f"{training}/: {listed(sorted(trained))}",
+                    ],
+                    fix=f"Rename the folders so that they agree, or leave one out: "
+                    f'--exclude "{folder}/{unknown[0]}"',
+                )
+            )
+
+    def read_classes(
+        self, prefix: str, folders: list[str], split: str
+    ) -> tuple[list[Entry], set[str], list[str]]:
+        """Entries below class folders, names of classes that hold files, names of those that hold none."""
+        entries: list[Entry] = []
+        spellings: dict[str, list[str]] = defaultdict(list)
+        for name in folders:
+            spellings[nfc(name)].append(name)
+        present: set[str] = set()
+        empty: list[str] = []
+        nested: list[str] = []
+        for class_name, names in spellings.items():
+            if len(names) > 1:
+                self.faults.append(
+                    DataError(
+                        "HS-DATA-009",
+                        f"{len(names)} folders are named '{class_name}', in different Unicode forms.",
+                        where=self.root / prefix,
+                        details=[ascii(name) for name in names],
+                        fix="Merge them into one folder.",
+                    )
+                )
+            found = [path for name in names for path in self.walk(f"{prefix}/{name}".lstrip("/"))]
+            nested += [p for p in found if nfc(p.split("/")[-2]).lower() in SPLIT_NAMES]
+            entries += [Entry(path, class_name, split) for path in found]
+            if found:
+                present.add(class_name)
+            else:
+                empty.append(class_name)
+        if nested and not split:
+            self.notes.append(
+                f"folders inside class folders are named like parts of a split ({nested[0]}): "
+                "they are read as parts of their class, not as a split"
+            )
+        return entries, present, sorted(empty)
+
+    def walk(self, folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+        """Relative paths of all visible files below a folder; links are followed, but not in circles."""
+        status = (self.root / folder).stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            self.loops.append(folder)
+            return
+        folders, files = self.visible(self.root / folder)
+        yield from (f"{folder}/{name}" for name in files)
+        for name in folders:
+            yield from self.walk(f"{folder}/{name}", (*above, identity))
+
+    def visible(self, folder: Path) -> tuple[list[str], list[str]]:
+        """Names of the sub-folders and of the files that are neither hidden nor excluded, sorted."""
+        folders: list[str] = []
+        files: list[str] = []
+        try:
+            with os.scandir(folder) as items:
+                for item in items:
+                    is_folder = item.is_dir()
+                    pattern = self.excluding(folder, item.name) if self.exclude else None
+                    if pattern is not None:
+                        self.excluded[pattern] += 1
+                    elif is_ignored(item.name, is_folder):
+                        self.ignored[item.name + "/" * is_folder] += 1
+                    else:
+                        (folders if is_folder else files).append(item.name)
+        except PermissionError:
+            self.faults.append(
+                DataError(
+                    "HS-DATA-015",
+                    "A folder may not be read.",
+                    where=folder,
+                    fix="Change its permissions, or leave it out with --exclude.",
+                )
+            )
+        return sorted(folders, key=path_order), sorted(files, key=path_order)
+
+    def excluding(self, folder: Path, name: str) -> str | None:
+        relative = (folder / name).relative_to(self.root).as_posix()
+        for pattern in self.exclude:
+            if any(fnmatch.fnmatchcase(nfc(text), nfc(pattern)) for text in (name, relative)):
+                return pattern
+        return None
+
+    def without_pictures(self, names: list[str]) -> list[str]:
+        """Those of the folders that hold pictures; the others (notes, scripts) are only noted."""
+        kept = []
+        for name in names:
+            if any(looks_like_picture(self.root / path) for path in self.walk(name)):
+                kept.append(name)
+            else:
+                self.notes.append(f"ignored: the folder {name}/, it holds no pictures")
+        return kept
+
+    def check_beside(self, folder: Path, name: str, files: list[str], has_folders: bool) -> None:
+        """Pictures where only class folders belong; other files there are noted."""
+        pictures = [file for file in files if looks_like_picture(folder / file)]
+        self.beside += [f"{name}/{file}".lstrip("/") for file in files if file not in set(pictures)]
+        if not pictures:
+            return
+        count = f"{len(pictures)} picture{'s lie' if len(pictures) > 1 else ' lies'}"
+        place = f"directly in {name}/" if name else "directly in the data folder"
+        if has_folders:
+            what, fix = (
+                f"{count} {place}, beside the class folders.",
+                f'Move each into a class folder, or leave them out: --exclude "{pictures[0]}"',
+            )
+        else:
+            what, fix = (
+                f"{count} {place}; without class folders nobody knows their classes.",
+                f"Make a folder per class: {LAYOUTS}.",
+            )
+        self.faults.append(DataError("HS-DATA-006", what, where=folder, details=pictures, fix=fix))
+
+    def fault_split_beside_classes(self, by_split: dict[str, list[str]], others: list[str]) -> None:
+        splits = [name for names in by_split.values() for name in names]
+        out = splits if "train" not in by_split else others
+        plural = len(splits) > 1
+        self.faults.append(
+            DataError(
+                "HS-DATA-007",
+                f"{quoted(splits)} look{'' if plural else 's'} like {'parts' if plural else 'a part'} of a "
+                f"split, but lie{'' if plural else 's'} beside class folders: {listed(others)}.",
+                where=self.root,
+                fix="Leave out what is no class: "
+                + " ".join(f'--exclude "{name}"' for name in out[:3])
+                + f". If {quoted(splits[:1])} is a class, give the folder another name.",
+            )
+        )
+
+    def fault_empty(self) -> None:
+        self.faults.append(
+            DataError(
+                "HS-DATA-003",
+                "The folder holds no pictures.",
+                where=self.root,
+                details=[f"ignored: {name}" for name in [*sorted(self.ignored), *self.beside]],
+                fix=f"Expected: {LAYOUTS}.",
+            )
+        )
+
+    def fault_one_class(self, classes: list[str]) -> None:
+        name = classes[0] if classes else ""
+        inside = self.visible(self.root / name)[0] if name and (self.root / name).is_dir() else []
+        if len(inside) > 1:
+            fix = f"If the classes are inside ({listed(inside)}), give the folder {self.root / name}"
+        else:
+            fix = "Add a folder with pictures of something else (for example 'other')."
+        self.faults.append(
+            DataError(
+                "HS-DATA-004",
+                f"There is only one class, '{name}'; at least two are needed.",
+                where=self.root,
+                fix=fix,
+            )
+        )
+
+    def note_ignored(self) -> None:
+        if self.ignored:
+            total = sum(self.ignored.values())
+            text = counted(total, "hidden or system file or folder", "hidden or system files and folders")
+            self.notes.append(f"ignored: {text} ({listed(sorted(self.ignored))})")
+        if self.beside:
+            text = counted(len(self.beside), "file that is no picture", "files that are no pictures")
+            self.notes.append(f"ignored: {text}, beside the class folders ({listed(self.beside)})")
+        if self.loops:
+            self.notes.append(f"not followed: links that lead in a circle ({listed(self.loops)})")
+        for pattern in self.exclude:
+            if pattern in self.excluded:
+                text = counted(self.excluded[pattern], "file or folder", "files and folders")
+                self.notes.append(f"left out by --exclude {pattern}: {text}")
+            else:
+                self.notes.append(f"--exclude {pattern} matched nothing")
+
+
+def looks_like_picture(path: Path) -> bool:
+    """By name, else by the first bytes."""
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return True
+    try:
+        with open(path, "rb") as file:
+            recognise(file.read(HEAD_BYTES))
+    except (UnreadableImage, OSError):
+        return False
+    return True

@@ -1,0 +1,109 @@
+"""The pictures of a data set at evaluation resolution: decoded once, kept in memory as far as it goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from headstart.data.images import UnreadableImage, read_rgb
+from headstart.data.preprocess import Pixels, Preprocess
+from headstart.errors import DataError
+
+FALLBACK_MEMORY = 4 * 2**30  # where the system does not tell
+
+
+class Pictures:
+    """Random access by index; safe to use from several threads.
+
+    Pictures beyond the memory limit are decoded anew at each use, by the same function: bit-identical.
+
+    Args:
+        files: The file of each picture.
+        preprocess: How they were resized.
+        kept: Resized pictures that are in memory, None for the others.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], preprocess: Preprocess, kept: Sequence[Pixels | None] | None = None
+    ) -> None:
+        self.files = tuple(files)
+        self.preprocess = preprocess
+        self._kept = list(kept) if kept is not None else [None] * len(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Pixels:
+        """uint8 [h, w, 3] as `Preprocess.resized` gives it, read-only.
+
+        Raises:
+            DataError: HS-DATA-017, the file changed since it was first read.
+        """
+        kept = self._kept[index]
+        if kept is not None:
+            return kept
+        try:
+            return self.preprocess.resized(self.original(index))
+        except UnreadableImage as error:
+            raise changed(self.files[index], error) from error
+
+    def original(self, index: int) -> Image.Image:
+        """The whole picture at its own size, mode RGB, decoded anew.
+
+        Raises:
+            DataError: HS-DATA-017, the file changed since it was first read.
+        """
+        try:
+            return read_rgb(self.files[index], self.preprocess.intensity)
+        except UnreadableImage as error:
+            raise changed(self.files[index], error) from error
+
+    @property
+    def in_memory(self) -> int:
+        """Number of pictures that are kept."""
+        return sum(picture is not None for picture in self._kept)
+
+
+def changed(file: Path, fault: UnreadableImage | None) -> DataError:
+    """The error for a file that was sound in the first pass and is not any more."""
+    return DataError(
+        "HS-DATA-017",
+        f"A picture that was readable before is not any more: {fault}.",
+        where=file,
+        fix="Leave the data untouched during a run; start it again.",
+    )
+
+
+def available_memory() -> int:
+    """Bytes that can be taken now without swapping, within the limits of a container."""
+    return min(_system_available(), _container_available())
+
+
+def _container_available() -> int:
+    """What a Linux control group leaves; pages of files can be given back and count as free."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = int((folder / "memory.max").read_text("utf-8"))
+        used = int((folder / "memory.current").read_text("utf-8"))
+        lines = (folder / "memory.stat").read_text("utf-8").splitlines()
+        pages = sum(int(n) for key, n in map(str.split, lines) if key in ("active_file", "inactive_file"))
+    except (OSError, ValueError):
+        return sys.maxsize
+    return max(limit - used + pages, 0)
+
+
+def _system_available() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text("utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    except (AttributeError, ValueError, OSError):
+        return FALLBACK_MEMORY

@@ -1,0 +1,55 @@
+"""`headstart show`: the pages that show a data folder's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from headstart import console
+from headstart.data.augment import AUGMENTATIONS
+from headstart.data.dataset import load_dataset
+from headstart.data.gallery import draw_class_samples, draw_lesson_grid
+from headstart.data.preprocess import Preprocess
+from headstart.errors import ConfigError, nearest
+
+
+def show(
+    data: str | PathLike[str] | Sequence[Sequence[Any]],
+    output: Path,
+    *,
+    preprocess: Preprocess,
+    augment: str = "default",
+    per_class: int = 4,
+    seed: int = 0,
+    exclude: Sequence[str] = (),
+) -> list[Path]:
+    """Draws ``lesson.png`` and ``classes.png``; returns their paths.
+
+    Args:
+        data: As for training.
+        output: Folder for the pages; made if absent.
+        preprocess: What the network sees.
+        augment: Name of the random views to show.
+        per_class: Pictures of each class on the second page.
+        seed: Of the sample and the views.
+        exclude: Patterns to leave out.
+
+    Raises:
+        ConfigError: HS-CONFIG-006, no such augmentation.
+        DataError: as `load_dataset`.
+    """
+    if augment not in AUGMENTATIONS:
+        raise ConfigError(
+            "HS-CONFIG-006",
+            f"There is no augmentation {augment!r}.{nearest(augment, AUGMENTATIONS)}",
+            fix="Augmentations: " + ", ".join(AUGMENTATIONS) + ".",
+        )
+    dataset, pictures = load_dataset(data, preprocess=preprocess, exclude=exclude, selection=0)
+    for line in (dataset.tree(), *dataset.notes):
+        console.say(line)
+    lesson, classes = output / "lesson.png", output / "classes.png"
+    draw_lesson_grid(dataset, pictures, lesson)
+    draw_class_samples(dataset, pictures, AUGMENTATIONS[augment], classes, per_class=per_class, seed=seed)
+    return [lesson, classes]

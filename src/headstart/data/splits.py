@@ -1,0 +1,151 @@
+"""Which picture trains, which one chooses, which one is reported.
+
+Decided by the content of the files (their SHA-256): renaming files, another order or another seed change
+nothing, and exact duplicates stay on one side.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "selection", "val", "test")
+TEST_MINIMUM = 20  # pictures in every class, for a test part of its own
+CARVE_MINIMUM = 5  # training pictures in every class, for a selection part of its own
+TEST_FRACTION = SELECTION_FRACTION = 0.15
+SMALL_VAL_FRACTION = 0.3
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The split of each picture.
+
+    Attributes:
+        splits: ``<U9``, one of `SPLITS`, shape [n].
+        reported: Name of the part that results are reported on: ``test`` or ``val``.
+        notes: What was decided, for a person.
+    """
+
+    splits: NDArray[np.str_]
+    reported: str
+    notes: tuple[str, ...]
+
+
+def assign_splits(
+    given: Sequence[str],
+    labels: NDArray[np.int64],
+    hashes: Sequence[str],
+    classes: Sequence[str],
+    *,
+    selection: float = 0.2,
+    split_needed: bool = True,
+) -> Assignment:
+    """Completes a given split, or makes one.
+
+    * No split given: per class 70 % train, 15 % selection, 15 % test; 70 % train and 30 % val if a class has
+      fewer than `TEST_MINIMUM` pictures.
+    * ``test`` is reported if there is one, else ``val``. Beside a test part, ``val`` serves as selection.
+    * Where no selection part exists yet, the fraction ``selection`` of each class of train becomes one.
+
+    Args:
+        given: Split of each picture, or empty strings.
+        labels: Class index of each picture, [n].
+        hashes: SHA-256 of each file.
+        classes: Names, for the notes.
+        selection: Part of train to choose on, 0-1; 0 trains on everything.
+        split_needed: False (evaluation of a finished model): without a given split all is ``test``, nothing
+            is carved.
+    """
+    splits = np.array(given, dtype="<U9") if len(given) else np.empty(0, "<U9")
+    notes: list[str] = []
+    if not split_needed:
+        splits[splits == ""] = "test"
+    elif not any(given):
+        _split_freely(splits, labels, hashes, classes, selection, notes)
+    if "test" in splits and "val" in splits:
+        splits[splits == "val"] = "selection"
+        notes.append("val/ serves for choices (as selection), test/ is reported")
+    reported = "test" if "test" in splits else "val"
+    if split_needed and selection > 0 and "selection" not in splits:
+        _carve_selection(splits, labels, hashes, classes, selection, notes)
+    return Assignment(splits, reported, tuple(notes))
+
+
+def _split_freely(
+    splits: NDArray[np.str_],
+    labels: NDArray[np.int64],
+    hashes: Sequence[str],
+    classes: Sequence[str],
+    selection: float,
+    notes: list[str],
+) -> None:
+    splits[:] = "train"
+    counts = np.bincount(labels, minlength=len(classes))
+    if counts.min() < TEST_MINIMUM:
+        parts = {"val": SMALL_VAL_FRACTION}
+        smallest = int(counts.argmin())
+        notes.append(
+            f"split made by content: 70 % train, 30 % val. No test part, as class '{classes[smallest]}' has "
+            f"{counts[smallest]} pictures, fewer than {TEST_MINIMUM}; val is reported"
+        )
+    elif selection > 0:
+        parts = {"test": TEST_FRACTION, "selection": SELECTION_FRACTION}
+        notes.append("split made by content: 70 % train, 15 % selection (for choices), 15 % test (reported)")
+    else:
+        parts = {"test": TEST_FRACTION}
+        notes.append("split made by content: 85 % train, 15 % test (reported)")
+    for part, fraction in parts.items():
+        _take(splits, labels, hashes, np.rint(counts * fraction).astype(int), part)
+
+
+def _carve_selection(
+    splits: NDArray[np.str_],
+    labels: NDArray[np.int64],
+    hashes: Sequence[str],
+    classes: Sequence[str],
+    fraction: float,
+    notes: list[str],
+) -> None:
+    counts = np.bincount(labels[splits == "train"], minlength=len(classes))
+    smallest = int(counts.argmin())
+    if counts[smallest] < CARVE_MINIMUM:
+        notes.append(
+            f"no selection part: class '{classes[smallest]}' has {counts[smallest]} training pictures, fewer "
+            f"than {CARVE_MINIMUM}"
+        )
+        return
+    wanted = np.maximum(1, np.rint(counts * fraction).astype(int))
+    _take(splits, labels, hashes, wanted, "selection")
+    taken = int((splits == "selection").sum())
+    notes.append(f"{taken} of {counts.sum()} training pictures are set aside for choices (selection)")
+
+
+def _take(
+    splits: NDArray[np.str_],
+    labels: NDArray[np.int64],
+    hashes: Sequence[str],
+    wanted: NDArray[np.int64],
+    part: str,
+) -> None:
+    """Moves about ``wanted`` training pictures of each class to ``part``, whole duplicate groups at a time.
+
+    A group that lies in several classes moves as a whole. The order is that of the hashes.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i in np.flatnonzero(splits == "train").tolist():
+        groups[hashes[i]].append(i)
+    missing = wanted.copy()
+    left = np.bincount(labels[splits == "train"], minlength=len(wanted))
+    for key in sorted(groups):
+        members = groups[key]
+        need = np.bincount(labels[members], minlength=len(wanted))
+        concerned = need > 0
+        # Never the last picture of a class: something must be left to learn from.
+        if np.all(need[concerned] <= missing[concerned]) and np.all(left[concerned] > need[concerned]):
+            splits[members] = part
+            missing -= need
+            left -= need

@@ -1,0 +1,124 @@
+"""`headstart demo`: broken solar cells, beside the published results.
+
+2,624 electroluminescence pictures of solar cells (Deitsch et al., "Automatic classification of defective
+photovoltaic module cells in electroluminescence images", Solar Energy 185, 2019), which the package
+`elpv-dataset` ships. As there: 75 % train and 25 % test, stratified by cell type and label; a cell counts as
+defective from a probability of one half.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from headstart import console
+from headstart.config import Strategy, TrainConfig
+from headstart.errors import MissingExtraError
+from headstart.metrics import wilson_interval
+from headstart.run import train
+
+LICENCE = (
+    "ELPV pictures: CC BY-NC-SA 4.0, Zentrum für Angewandte Energieforschung Bayern; not for commercial use"
+)
+TEST_FRACTION = 0.25
+PUBLISHED = (("published: SVM on hand-made features", 0.8244), ("published: VGG-19, fine-tuned", 0.8842))
+SETTINGS = TrainConfig(fit="pad", augment="dihedral", img_size=256)
+"""Cells are square and may lie any way round; cracks are fine, so nothing is cropped away."""
+
+Cell = tuple[str, str, str]  # path, label, split
+
+
+def cells(seed: int = 0) -> list[Cell]:
+    """Path, label and split of each picture; the split depends on the seed and the file names alone.
+
+    Raises:
+        MissingExtraError: HS-INSTALL-001, the package is not installed.
+    """
+    found = find_spec("elpv_dataset")
+    if found is None or found.origin is None:
+        raise MissingExtraError("demo", "The demo")
+    folder = Path(found.origin).parent / "data"
+    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
+    with open(folder / "labels.csv", encoding="utf-8") as file:
+        for name, probability, kind in csv.reader(file, delimiter=" ", skipinitialspace=True):
+            strata[kind, probability].append(name)
+    rows: list[Cell] = []
+    for (_, probability), names in sorted(strata.items()):
+        names.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
+        tests = round(TEST_FRACTION * len(names))
+        label = "defective" if float(probability) >= 0.5 else "functional"
+        rows += [
+            (str(folder / name), label, "test" if i < tests else "train") for i, name in enumerate(names)
+        ]
+    return sorted(rows)
+
+
+def demo(
+    output: Path, *, seed: int = 0, strategies: Sequence[Strategy] = ("probe", "finetune")
+) -> tuple[dict[str, Any], list[str]]:
+    """Trains on the cells and sets the results beside the published ones.
+
+    Args:
+        output: Folder for the runs.
+        seed: Of the split and of training.
+        strategies: ``probe``, ``finetune``.
+
+    Returns:
+        The table for JSON, and its lines.
+    """
+    data = cells(seed)
+    console.say(LICENCE)
+    tests = [label for _, label, split in data if split == "test"]
+    n = len(tests)
+    majority = max(tests.count(label) for label in set(tests))
+    rows = [
+        row("always saying 'functional'", majority / n, n),
+        *(row(name, value, n) for name, value in PUBLISHED),
+    ]
+    for strategy in strategies:
+        started = time.perf_counter()
+        config = dataclasses.replace(
+            SETTINGS, strategy=strategy, seed=seed, output=output, name=f"solar-cells-{strategy}"
+        )
+        run = train(data, config)
+        name = {"probe": "headstart: linear probe", "finetune": "headstart: fine-tuned"}[strategy]
+        rows.append(row(name, run.accuracy, n, seconds=time.perf_counter() - started, run=str(run.path)))
+    return {"licence": LICENCE, "test_pictures": n, "rows": rows}, lines_of(rows)
+
+
+def row(
+    name: str, accuracy: float, n: int, *, seconds: float | None = None, run: str | None = None
+) -> dict[str, Any]:
+    """One line of the table; the interval of a published figure is that of as many test pictures."""
+    low, high = wilson_interval(round(accuracy * n), n)
+    return {
+        "name": name,
+        "accuracy": accuracy,
+        "interval_95": [low, high],
+        "n": n,
+        "seconds": seconds,
+        "run": run,
+    }
+
+
+def lines_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    cells_of = [
+        (
+            r["name"],
+            f"{r['accuracy']:.3f}",
+            f"{r['interval_95'][0]:.3f} to {r['interval_95'][1]:.3f}",
+            r["n"],
+            "-" if r["seconds"] is None else f"{r['seconds']:.0f}",
+            r["run"] or "",
+        )
+        for r in rows
+    ]
+    header = ("broken solar cells", "accuracy", "95 % interval", "test cells", "seconds", "run")
+    return [console.table(header, cells_of, indent="")]

@@ -1,0 +1,420 @@
+"""From a saved model and pictures to predictions: one by one, or a folder into a table.
+
+    model = load("runs/bees")
+    for row in model.predict("new-pictures/"):
+        print(row.path, row.prediction, row.confidence)
+
+Loading reads the model card only; torch is imported with the first prediction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.console import progress, say, warn
+from headstart.data.images import UnreadableImage
+from headstart.data.preprocess import Preprocess
+from headstart.deployment.sources import CLIPPED, GUESSED, Input, Inputs, Listing, Source, listed, read
+from headstart.errors import DataError, RunError, nearest
+from headstart.evaluation.predictions import (
+    ENCODING_ERRORS,
+    boolean_cell,
+    csv_writer,
+    probability_columns,
+)
+from headstart.storage import atomic_path
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Counts", "Input", "Inputs", "Model", "Prediction", "load", "predict_to_csv"]
+
+OK = "ok"
+BATCH_SIZE = 32
+MODEL_FOLDER, CARD = "model", "model.json"
+FORMAT_VERSION = 1  # of cards that need no migration
+COLUMNS = ("path", "status", "prediction", "confidence", "unknown")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one picture.
+
+    Attributes:
+        path: The file as given; "" for a picture in memory.
+        status: ``ok``, or why there is no answer: ``empty``, ``lfs-pointer``, ``not-an-image``,
+            ``truncated``, ``too-large``, ``unsupported``, ``missing``, ``forbidden``.
+        prediction: Name of the most probable class; None without an answer.
+        confidence: Its probability 0..1; None without an answer.
+        unknown: Whether it is none of the classes; None where the model has no threshold for that.
+        probabilities: Class name -> probability, most probable first where only the top was asked for.
+        reason: ``status`` in words, "" if ok.
+        note: What else should be known (clipped intensities), mostly "".
+    """
+
+    path: str
+    status: str = OK
+    prediction: str | None = None
+    confidence: float | None = None
+    unknown: bool | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer."""
+        return self.status == OK
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The k most probable classes with their probabilities, best first; fewer if there are fewer."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What `predict_to_csv` did: ``rows = ok + failed``; the rest counts among them."""
+
+    rows: int
+    ok: int
+    failed: Mapping[str, int]
+    by_class: Mapping[str, int]
+    clipped: int
+    depth_guessed: int
+    passed_over: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "rows": self.rows,
+            "ok": self.ok,
+            "failed": dict(self.failed),
+            "by_class": dict(self.by_class),
+            "clipped": self.clipped,
+            "depth_guessed": self.depth_guessed,
+            "passed_over": self.passed_over,
+        }
+
+
+class Model:
+    """A trained classifier with its preprocessing; see `load`. Safe to use from several threads.
+
+    Args:
+        folder: The bundle (``model/`` of a run).
+        device: Where to compute, as torch names it; None: the first accelerator, else the CPU.
+
+    Raises:
+        RunError: HS-PREDICT-002, the model card cannot be used.
+        ModelError: HS-MODEL-013, it was made by a later headstart.
+    """
+
+    def __init__(self, folder: Path, *, device: str | None = None) -> None:
+        self.folder = folder
+        self.device = device
+        with _card_errors(folder / CARD):
+            self.card = _card(folder)
+            self.classes: tuple[str, ...] = tuple(self.card["classes"])
+            self.preprocess = Preprocess.from_dict(self.card["preprocess"])
+            self.temperature = float(self.card.get("temperature", 1.0))
+        self._network: nn.Module | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def network(self) -> nn.Module:
+        """The torch module in evaluation mode, fp32; loaded when first needed.
+
+        Raises:
+            ModelError: the weights are damaged or missing.
+            ConfigError: HS-CONFIG-008, the device does not exist here.
+        """
+        with self._lock:
+            if self._network is None:
+                from headstart.model.bundle import load_bundle
+                from headstart.model.precision import choose_device
+
+                network, _ = load_bundle(self.folder)
+                self._network = network.to(choose_device(self.device)).eval()
+            return self._network
+
+    def probabilities(self, batch: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities float64 [n, C] of pictures that have the network's size already.
+
+        Args:
+            batch: uint8 [n, S, S, 3] RGB, or float32 [n, 3, S, S] normalised.
+
+        Raises:
+            DataError: HS-PREDICT-003, another shape or dtype.
+        """
+        from headstart.model.forward import logits_of, softmax
+
+        size = self.preprocess.img_size
+        if batch.ndim == 4 and batch.dtype == np.uint8 and batch.shape[1:] == (size, size, 3):
+            normalised = self.preprocess.normalize(batch.astype(np.uint8, copy=False))
+        elif batch.ndim == 4 and batch.dtype.kind == "f" and batch.shape[1:] == (3, size, size):
+            normalised = batch.astype(np.float32, copy=False)
+        else:
+            raise DataError(
+                "HS-PREDICT-003",
+                f"This is not a batch of pictures: {batch.dtype} {list(batch.shape)}.",
+                fix=f"Give uint8 [n, {size}, {size}, 3] or normalised float32 [n, 3, {size}, {size}].",
+            )
+        if not len(batch):
+            return np.zeros((0, len(self.classes)))
+        return softmax(logits_of(self.network, normalised), self.temperature)
+
+    def predict(
+        self,
+        inputs: Inputs,
+        *,
+        batch_size: int = BATCH_SIZE,
+        top: int | None = None,
+        workers: int | None = None,
+    ) -> list[Prediction]:
+        """One `Prediction` for each picture, in order; those that cannot be read say why.
+
+        Args:
+            inputs: Paths, folders (walked recursively), encoded bytes, PIL pictures, arrays, or a mix
+                (see `headstart.deployment.sources.listed`).
+            batch_size: Pictures per forward pass; it moves probabilities by less than 1e-6.
+            top: Keep only so many classes in ``probabilities``; all by default.
+            workers: Threads that decode; by default one for each core.
+
+        Raises:
+            DataError: HS-PREDICT-003 to -005, an input of an unknown kind, a folder without pictures.
+            ModelError: the weights are damaged or missing.
+        """
+        listing = listed(inputs)
+        rows = list(self.stream(listing, batch_size=batch_size, top=top, workers=workers))
+        for line in _remarks(Counter(row.note for row in rows)):
+            warn(line)
+        return rows
+
+    def stream(
+        self,
+        listing: Listing,
+        *,
+        batch_size: int = BATCH_SIZE,
+        top: int | None = None,
+        workers: int | None = None,
+    ) -> Iterator[Prediction]:
+        """As `predict`, for listed inputs, as they come; holds a few batches at a time.
+
+        Threads decode ahead while the network computes.
+        """
+        if not listing.sources:
+            return
+        from headstart.model.forward import batched_logits, prefetched, softmax
+
+        outcomes = prefetched(
+            self._prepared,
+            listing.sources,
+            workers=min(32, os.cpu_count() or 1) if workers is None else workers,
+            ahead=2 * batch_size,
+        )
+        waiting: deque[tuple[str, str | UnreadableImage]] = deque()  # (path, note or fault)
+
+        def readable() -> Iterator[NDArray[np.float32]]:
+            for path, outcome, array in outcomes:
+                waiting.append((path, outcome))
+                if array is not None:
+                    yield array
+
+        for logits in batched_logits(self.network, readable(), batch_size=batch_size):
+            for row in softmax(logits, self.temperature):
+                yield from _faults(waiting)
+                path, note = waiting.popleft()
+                yield self._answer(path, row, str(note), top)
+        yield from _faults(waiting)
+
+    def _prepared(self, source: Source) -> tuple[str, str | UnreadableImage, NDArray[np.float32] | None]:
+        try:
+            image, note = read(source, self.preprocess.intensity)
+            return source.path, note, self.preprocess(image)
+        except UnreadableImage as error:
+            return source.path, error, None
+
+    def _answer(self, path: str, row: NDArray[np.float64], note: str, top: int | None) -> Prediction:
+        best = int(row.argmax())
+        kept = range(len(row)) if top is None else np.argsort(-row, kind="stable")[: max(0, top)]
+        return Prediction(
+            path,
+            prediction=self.classes[best],
+            confidence=float(row[best]),
+            probabilities={self.classes[int(i)]: float(row[i]) for i in kept},
+            note=note,
+        )
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.folder)!r}, {len(self.classes)} classes)"
+
+
+def _faults(waiting: deque[tuple[str, str | UnreadableImage]]) -> Iterator[Prediction]:
+    """The unreadable pictures before the next readable one."""
+    while waiting and isinstance(waiting[0][1], UnreadableImage):
+        path, error = waiting.popleft()
+        assert isinstance(error, UnreadableImage)
+        yield Prediction(path, status=error.kind, reason=str(error))
+
+
+def load(run: Path | str, *, device: str | None = None) -> Model:
+    """Opens the model of a run folder, or a bundle folder (``model/``) itself.
+
+    Args:
+        run: The folder.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None: the first accelerator, else the CPU.
+
+    Raises:
+        RunError: HS-PREDICT-001, no such folder, or no finished model in it; HS-PREDICT-002, its card
+            cannot be read.
+    """
+    folder = Path(run)
+    for candidate in (folder / MODEL_FOLDER, folder):
+        if (candidate / CARD).is_file():
+            return Model(candidate, device=device)
+    if folder.is_dir():
+        raise RunError(
+            "HS-PREDICT-001",
+            "There is no finished model in this folder.",
+            where=folder,
+            fix=f"Name the folder of a run that holds {MODEL_FOLDER}/{CARD}, "
+            "or finish this one: headstart train --resume RUN",
+        )
+    siblings: list[str] = []
+    with contextlib.suppress(OSError):
+        siblings = sorted(p.name for p in folder.absolute().parent.iterdir() if p.is_dir())
+    what = "The run is a file, not a folder." if folder.is_file() else "There is no such run."
+    runs = [name for name in siblings if (folder.absolute().parent / name / MODEL_FOLDER / CARD).is_file()]
+    raise RunError(
+        "HS-PREDICT-001",
+        what + nearest(folder.name, siblings),
+        where=folder,
+        details=[f"found beside it: {name}" for name in runs],
+        fix="Give the folder that training printed at its end.",
+    )
+
+
+def predict_to_csv(
+    model: Model,
+    inputs: Inputs,
+    output: Path | str | None = None,
+    *,
+    batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
+) -> Counts:
+    """Predicts all inputs into a table, row by row; the file appears when it is complete.
+
+    Columns: ``path,status,prediction,confidence,unknown`` then ``prob:CLASS`` for each class. An
+    unreadable picture has ``kind: reason`` as its status and empty cells. Floats round-trip.
+
+    Args:
+        model: From `load`.
+        inputs: As for `Model.predict`.
+        output: The file; None or "-" for standard output.
+        batch_size, workers: As for `Model.predict`.
+
+    Raises:
+        DataError, ModelError: as `Model.predict`.
+        RunError: HS-RUN-001 to -003, the file cannot be written.
+    """
+    listing = listed(inputs)
+    failed: Counter[str] = Counter()
+    by_class: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
+    rows = model.stream(listing, batch_size=batch_size, workers=workers)
+    with _opened(output) as file, progress(len(listing.sources), "predicting") as advance:
+        writer = csv_writer(file)
+        writer.writerow((*COLUMNS, *probability_columns(model.classes)))
+        for row in rows:
+            writer.writerow(_cells(row, model.classes))
+            notes[row.note] += 1
+            if row.prediction is None:
+                failed[row.status] += 1
+            else:
+                by_class[row.prediction] += 1
+            advance(1)
+    for line in _remarks(notes):
+        warn(line)
+    if failed:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(failed.items()))
+        warn(f"{failed.total()} of {len(listing.sources)} inputs could not be read: {kinds}.")
+    if listing.passed_over:
+        say(f"{listing.passed_over} files in the folders are no pictures and were passed over.")
+    return Counts(
+        rows=len(listing.sources),
+        ok=by_class.total(),
+        failed=dict(failed),
+        by_class={name: by_class[name] for name in model.classes if by_class[name]},
+        clipped=notes[CLIPPED],
+        depth_guessed=notes[GUESSED],
+        passed_over=listing.passed_over,
+    )
+
+
+def _cells(row: Prediction, classes: tuple[str, ...]) -> tuple[str, ...]:
+    if row.confidence is None:
+        status = f"{row.status}: {row.reason}"
+        return row.path, status, "", "", "", *("" for _ in classes)
+    numbers = (repr(row.probabilities[name]) for name in classes)
+    return row.path, OK, str(row.prediction), repr(row.confidence), boolean_cell(row.unknown), *numbers
+
+
+@contextlib.contextmanager
+def _opened(output: Path | str | None) -> Iterator[IO[str]]:
+    if output is None or str(output) == "-":
+        buffer = getattr(sys.stdout, "buffer", None)
+        if buffer is None:  # a stand-in that takes text only
+            yield sys.stdout
+            return
+        sys.stdout.flush()
+        file = io.TextIOWrapper(buffer, encoding="utf-8", errors=ENCODING_ERRORS, newline="")
+        try:
+            yield file
+        finally:
+            file.flush()
+            file.detach()
+    else:
+        with (
+            atomic_path(Path(output)) as temporary,
+            open(temporary, "w", encoding="utf-8", errors=ENCODING_ERRORS, newline="") as file,
+        ):
+            yield file
+
+
+def _remarks(notes: Mapping[str, int]) -> list[str]:
+    return [f"{notes[note]} pictures: {note}." for note in (CLIPPED, GUESSED) if notes[note]]
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    """The model card; without torch if it has the present format."""
+    card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    if card["format_version"] == FORMAT_VERSION:
+        return card
+    from headstart.model.bundle import read_card
+
+    return read_card(folder)
+
+
+@contextlib.contextmanager
+def _card_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            "HS-PREDICT-002",
+            f"The model card cannot be used: {type(error).__name__}: {error}.",
+            where=path,
+            fix="The folder is damaged, or made by a newer headstart: copy it anew, or upgrade.",
+        ) from error

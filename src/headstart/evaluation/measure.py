@@ -1,0 +1,153 @@
+"""Measuring a model on pictures: predictions first, every figure from their table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import console
+from headstart.data.dataset import Dataset, load_dataset
+from headstart.data.pictures import Pictures
+from headstart.data.preprocess import Preprocess
+from headstart.errors import DataError
+from headstart.evaluation.evaluate import Summary, summary
+from headstart.evaluation.predictions import Predictions
+from headstart.storage import write_atomic
+
+if TYPE_CHECKING:
+    from headstart.model.classifier import Classifier
+
+
+def predict(
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    ids: NDArray[np.int64],
+    *,
+    workers: int,
+    temperature: float = 1.0,
+) -> Predictions:
+    """The table of predictions of some pictures, in that order, by the fp32 forward.
+
+    Classes of the data are matched to the model's by name.
+    """
+    from headstart.model.forward import predict_probabilities
+
+    column = np.array([model.classes.index(name) for name in dataset.classes], dtype=np.int64)
+    with console.progress(len(ids), "evaluation") as advance:
+        probabilities = predict_probabilities(
+            model,
+            pictures,
+            ids,
+            pictures.preprocess,
+            temperature=temperature,
+            workers=workers,
+            advance=advance,
+        )
+    return Predictions(
+        classes=model.classes,
+        paths=[str(dataset.paths[i]) for i in ids],
+        splits=[str(dataset.splits[i]) for i in ids],
+        truth=column[dataset.labels[ids]],
+        probabilities=probabilities,
+    )
+
+
+def write_evaluation(folder: Path, table: Predictions, result: dict[str, Any]) -> None:
+    """``predictions.csv``, ``metrics.json`` and ``confusion.png``."""
+    from headstart.evaluation.plots import draw_confusion
+
+    table.write_csv(folder / "predictions.csv")
+    write_atomic(folder / "metrics.json", json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    draw_confusion(result, folder / "confusion.png")
+
+
+def measure(
+    run: Path,
+    data: str | PathLike[str] | Sequence[Sequence[Any]],
+    *,
+    exclude: Sequence[str] = (),
+    workers: int | None = None,
+    device: str | None = None,
+) -> tuple[Predictions, Summary, str]:
+    """A run's model on other pictures: the reported part of ``data``, or all of it where it has no split.
+
+    Pictures with which the model was trained or chosen are left out, and counted.
+
+    Args:
+        run: Folder of the run.
+        data: As for training; its classes must be among the model's.
+        exclude: Patterns to leave out.
+        workers: Threads that read pictures.
+        device: Where to compute; None: the first accelerator, else the CPU.
+
+    Returns:
+        The table, its summary, and what to call the pictures.
+
+    Raises:
+        DataError: HS-DATA-030 classes that the model does not know, HS-DATA-031 nothing left to measure on.
+    """
+    from headstart.model.bundle import load_bundle
+    from headstart.model.precision import choose_device
+
+    model, card = load_bundle(run / "model")
+    model = model.to(choose_device(device))
+    preprocess = Preprocess.from_dict(card["preprocess"])
+    dataset, pictures = load_dataset(
+        data, preprocess=preprocess, exclude=exclude, selection=0, workers=workers, require_split=False
+    )
+    for line in dataset.notes:
+        console.say(line)
+    check_classes(dataset, model.classes, run)
+    ids = dataset.indices(dataset.reported_split)
+    known = hashes_seen_in_training(run / "dataset.csv")
+    fresh = np.array([dataset.file_hashes[i] not in known for i in ids], dtype=bool)
+    if not fresh.all():
+        console.warn(
+            f"{(~fresh).sum()} of {len(ids)} pictures trained or chose this model: they are left out"
+        )
+    if not fresh.any():
+        raise DataError(
+            "HS-DATA-031",
+            "The model was trained on all of these pictures: nothing is left to measure it on.",
+            where=dataset.root,
+            fix="Give pictures that it has not seen.",
+        )
+    table = predict(
+        model, dataset, pictures, ids[fresh], workers=workers or 2, temperature=float(card["temperature"])
+    )
+    split = dataset.reported_split
+    place = f"{split}/" if dataset.layout == "split-folders" else str(dataset.root)
+    return table, summary(table, split), place
+
+
+def check_classes(dataset: Dataset, known: tuple[str, ...], run: Path) -> None:
+    """Says all classes of the data that the model does not know.
+
+    Raises:
+        DataError: HS-DATA-030.
+    """
+    unknown = [name for name in dataset.classes if name not in known]
+    if unknown:
+        raise DataError(
+            "HS-DATA-030",
+            "These pictures have classes that the model does not know.",
+            where=run,
+            details=[f"unknown class: {name}" for name in unknown],
+            fix=f"The model knows: {', '.join(known)}. Rename the folders, or leave them out with --exclude.",
+        )
+
+
+def hashes_seen_in_training(table: Path) -> set[str]:
+    """SHA-256 of the files that trained the model or chose its epoch, from a run's ``dataset.csv``."""
+    if not table.exists():
+        return set()
+    with open(table, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return {row["file_hash"] for row in csv.DictReader(file) if row["split"] in ("train", "selection")}

@@ -1,0 +1,131 @@
+"""Where training batches come from: cached activations of a few views, or new views in each epoch.
+
+Order and views are functions of (seed, epoch, picture) alone, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headstart.data.preprocess import Pixels, Preprocess
+from headstart.model.forward import prefetched
+from headstart.model.precision import Format
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Batches(Protocol):
+    """An epoch's batches: (network input [B, ...], labels int64 [B]), each picture once."""
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        ...
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of epoch ``number``, counted from 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Slices:
+    """How n pictures fall into batches: the last one is smaller, but not a single picture.
+
+    A BatchNorm layer cannot learn from one picture, so a last batch of one joins the batch before.
+    """
+
+    n: int
+    batch_size: int
+
+    def bounds(self) -> list[tuple[int, int]]:
+        starts = list(range(0, self.n, self.batch_size))
+        if len(starts) > 1 and self.n - starts[-1] == 1:
+            starts.pop()
+        return list(zip(starts, [*starts[1:], self.n], strict=True))
+
+
+def order(n: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """A permutation of n pictures."""
+    return np.random.default_rng((seed, epoch, 0x0DE4)).permutation(n)
+
+
+@dataclass(frozen=True)
+class CachedViews:
+    """Batches of cached activations; each epoch draws one of the views of each picture.
+
+    Attributes:
+        activations: [V, n, ...], as `headstart.model.features.activations` gives them.
+        labels: int64 [n].
+    """
+
+    activations: Tensor
+    labels: NDArray[np.int64]
+    batch_size: int
+    seed: int
+    fmt: Format
+
+    @property
+    def steps(self) -> int:
+        return len(self._bounds())
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        return Slices(len(self.labels), self.batch_size).bounds()
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        views, n = self.activations.shape[:2]
+        shuffled = order(n, seed=self.seed, epoch=number)
+        # Each picture goes through all its views before one comes again, starting anywhere.
+        first = np.random.default_rng((self.seed, 0x71E3)).integers(0, views, n)
+        for start, stop in self._bounds():
+            chosen = shuffled[start:stop]
+            inputs = self.activations[
+                torch.from_numpy((first[chosen] + number) % views), torch.from_numpy(chosen)
+            ]
+            yield self.fmt.inputs(inputs), torch.from_numpy(self.labels[chosen]).to(self.fmt.device)
+
+
+@dataclass(frozen=True)
+class LiveViews:
+    """Batches of new views, made by threads while the network trains.
+
+    Attributes:
+        view: uint8 [S, S, 3] of (picture's position 0..n-1, epoch); called from threads.
+        labels: int64 [n].
+    """
+
+    view: Callable[[int, int], Pixels]
+    labels: NDArray[np.int64]
+    preprocess: Preprocess
+    batch_size: int
+    seed: int
+    fmt: Format
+    workers: int
+
+    @property
+    def steps(self) -> int:
+        return len(self._bounds())
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        return Slices(len(self.labels), self.batch_size).bounds()
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        shuffled = order(len(self.labels), seed=self.seed, epoch=number)
+
+        def normalized(position: int) -> NDArray[np.float32]:
+            return self.preprocess.normalize(self.view(position, number))
+
+        ahead = max(2 * self.batch_size, 2 * self.workers)
+        arrays = prefetched(normalized, (int(i) for i in shuffled), workers=self.workers, ahead=ahead)
+        for start, stop in self._bounds():
+            batch = np.stack([next(arrays) for _ in range(stop - start)])
+            yield (
+                self.fmt.inputs(batch),
+                torch.from_numpy(self.labels[shuffled[start:stop]]).to(self.fmt.device),
+            )

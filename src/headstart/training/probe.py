@@ -1,0 +1,147 @@
+"""Linear probe: multinomial logistic regression on the frozen backbone's features.
+
+The first model of every run, the head from which fine-tuning starts (LP-FT: Kumar et al., "Fine-Tuning can
+Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022), and the floor below which no
+run may end. The L2 strength is chosen by cross-validation on the training pictures alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+STRENGTHS = tuple(10.0**k for k in range(1, -5, -1))  # strong to weak, per-picture L2 weights
+FOLDS = 5
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe.
+
+    Attributes:
+        weight: float32 [C, D], acts on raw (not standardised) features.
+        bias: float32 [C].
+        strength: The chosen L2 strength: the objective is mean cross-entropy + strength / 2 * ||W||^2.
+        out_of_fold: float64 [n, C]; probabilities of each picture by a probe that did not see it
+            (empty where cross-validation was not possible).
+        table: (strength, out-of-fold negative log-likelihood, out-of-fold accuracy) per strength tried.
+        note: Why cross-validation was not possible, or an empty string.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    strength: float
+    out_of_fold: np.ndarray
+    table: tuple[tuple[float, float, float], ...]
+    note: str = ""
+
+
+def fit_probe(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:
+    """Fits the probe; deterministic.
+
+    Args:
+        features: float [n, D].
+        labels: int64 [n], 0 <= label < n_classes; every class at least once.
+        n_classes: C.
+        groups: [n]; pictures of one group (copies of each other) stay in one fold.
+    """
+    x = features.double()
+    mean, scale = x.mean(0), x.std(0, correction=0) + EPSILON
+    coordinates, basis = rotate((x - mean) / scale)
+    targets = torch.nn.functional.one_hot(torch.from_numpy(labels), n_classes).double()
+    folds = stratified_folds(labels, groups, FOLDS)
+
+    table: tuple[tuple[float, float, float], ...] = ()
+    out_of_fold = np.zeros((0, n_classes))
+    strength, note = 1e-1, ""
+    if folds is None:
+        note = "too few pictures of a class for cross-validation: the strength is the default"
+    else:
+        paths = cross_validate(coordinates, targets, folds)
+        label_column = labels[:, None]
+        losses = [-np.log(np.take_along_axis(p, label_column, 1).clip(1e-12)).mean() for p in paths]
+        hits = [float((p.argmax(1) == labels).mean()) for p in paths]
+        best = int(np.argmin(losses))
+        strength, out_of_fold = STRENGTHS[best], paths[best]
+        table = tuple(zip(STRENGTHS, map(float, losses), hits, strict=True))
+
+    solution = None
+    for step in STRENGTHS[: STRENGTHS.index(strength) + 1]:  # warm starts along the path
+        solution = minimise(coordinates, targets, step, solution)
+    assert solution is not None
+    weight = (basis @ solution[:-1]) / scale[:, None]
+    bias = solution[-1] - mean @ weight
+    return Probe(weight.T.float(), bias.float(), strength, out_of_fold, table, note)
+
+
+def rotate(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coordinates of ``x`` [n, D] in an orthonormal basis [D, r] of its rows, r <= n.
+
+    An L2 penalty does not see a rotation, so with fewer pictures than features the problem shrinks exactly.
+    """
+    n, d = x.shape
+    if n >= d:
+        return x, torch.eye(d, dtype=x.dtype)
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
+    return u * s, vh.T
+
+
+def stratified_folds(labels: np.ndarray, groups: np.ndarray, k: int) -> np.ndarray | None:
+    """Fold of each picture, int64 [n]; None when a class has fewer than two groups.
+
+    Groups of a class are dealt in the order of their names, so that the folds follow the content only.
+    """
+    folds = np.zeros(len(labels), dtype=np.int64)
+    smallest = min(len(np.unique(groups[labels == c])) for c in np.unique(labels))
+    if smallest < 2:
+        return None
+    k = min(k, smallest)
+    fold_of: dict[object, int] = {}
+    dealt = 0
+    for c in np.unique(labels):
+        for group in np.unique(groups[labels == c]):
+            if group not in fold_of:
+                fold_of[group] = dealt % k
+                dealt += 1
+    folds[:] = [fold_of[group] for group in groups]
+    return folds
+
+
+def cross_validate(x: torch.Tensor, targets: torch.Tensor, folds: np.ndarray) -> list[np.ndarray]:
+    """Out-of-fold probabilities [n, C] for each of `STRENGTHS`."""
+    probabilities = [np.zeros(tuple(targets.shape)) for _ in STRENGTHS]
+    for fold in np.unique(folds):
+        held_out = torch.from_numpy(folds == fold)
+        solution = None
+        for step, strength in enumerate(STRENGTHS):
+            solution = minimise(x[~held_out], targets[~held_out], strength, solution)
+            logits = x[held_out] @ solution[:-1] + solution[-1]
+            probabilities[step][folds == fold] = logits.softmax(1).numpy()
+    return probabilities
+
+
+def minimise(
+    x: torch.Tensor, targets: torch.Tensor, strength: float, start: torch.Tensor | None
+) -> torch.Tensor:
+    """Weights and bias [D + 1, C] that minimise mean cross-entropy + strength / 2 * ||W||^2, by L-BFGS."""
+    if start is None:
+        start = x.new_zeros(x.shape[1] + 1, targets.shape[1])
+    solution = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [solution], max_iter=200, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = x @ solution[:-1] + solution[-1]
+        loss = (
+            torch.nn.functional.cross_entropy(logits, targets) + strength / 2 * solution[:-1].square().sum()
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(objective)  # type: ignore[arg-type, no-untyped-call]
+    return solution.detach()
