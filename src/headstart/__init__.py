@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headstart.data.fetch import fetch
     from headstart.deployment.predict import Model, Prediction, load
     from headstart.errors import HeadstartError
-    from headstart.run import evaluate, train
+    from headstart.run import evaluate, show, train
     from headstart.run_folder import Run
     from headstart.training.fit import Epoch
 
@@ -34,6 +34,7 @@ _HOMES = {
     "evaluate": "headstart.run",
     "fetch": "headstart.data.fetch",
     "load": "headstart.deployment.predict",
+    "show": "headstart.run",
     "train": "headstart.run",
 }
 
@@ -47,6 +48,7 @@ __all__ = [
     "evaluate",
     "fetch",
     "load",
+    "show",
     "train",
 ]
 

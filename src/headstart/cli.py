@@ -30,6 +30,8 @@ app = App(
     version=headstart.__version__,
     exit_on_error=False,
     print_error=False,
+    suppress_keyboard_interrupt=False,  # `main` answers it
+    result_action="return_value",
 )
 
 
@@ -167,15 +169,14 @@ def show(
         exclude: Leave out files and folders whose relative path matches this pattern (repeatable).
         json: Print the files as one JSON object.
     """
-    from headstart.data.show import show as draw
-    from headstart.model.zoo import preprocess
-
-    files = draw(
+    files = headstart.show(
         data,
         output,
-        preprocess=preprocess(model, img_size, fit=fit),
-        augment=augment,
         per_class=per_class,
+        model=model,
+        img_size=img_size,
+        fit=fit,
+        augment=augment,
         seed=seed,
         exclude=exclude,
     )
@@ -194,7 +195,7 @@ def models(
     """List source models, or describe one.
 
     Args:
-        pattern: A model's name, a part of names, or a pattern such as "*lite*".
+        pattern: A model's name, a part of names, or a pattern such as `*lite*`.
         here: Only models whose weights are on this machine.
         json: Print one JSON object.
     """
@@ -267,14 +268,26 @@ def demo(
 def show_json(value: Any) -> None:
     import json
 
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    print(text if printable(text) else json.dumps(value, allow_nan=False))
 
 
 def print_result(value: Any, *, as_json: bool) -> None:
     if as_json:
         show_json(value)
-    else:
+    elif printable(str(value)):
         print(value)
+    else:
+        print(str(value).encode("ascii", "backslashreplace").decode())
+
+
+def printable(text: str) -> bool:
+    """Whether standard output has all these letters: a pipe on Windows may not."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def say(line: str) -> None:
@@ -302,13 +315,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cause = error.__cause__ or error.__context__
         if isinstance(cause, HeadstartError):
             return fail(cause, debug=debug, as_json="--json" in words)
-        command = (
-            " ".join(("headstart", *words[:1])) if words and not words[0].startswith("-") else "headstart"
-        )
+        command = f"headstart {words[0]}" if words and words[0] in app else "headstart"
         usage = UsageError("HS-USAGE-001", str(error), fix=f"See `{command} --help`.")
         return fail(usage, debug=debug, as_json="--json" in words)
     except KeyboardInterrupt:
-        print("\ninterrupted: nothing was changed", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has left
         return 1

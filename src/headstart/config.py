@@ -25,6 +25,11 @@ Fit = Literal["crop", "pad", "squash"]
 Precision = Literal["fp32", "bf16"]
 HeadInit = Literal["probe", "xavier", "zeros"]
 DEFAULT_MODEL = "efficientnet-lite0"
+WHAT = {
+    "HS-CONFIG-001": "There is no such setting.",
+    "HS-CONFIG-002": "A setting is out of range.",
+    "HS-CONFIG-003": "A setting has the wrong type.",
+}
 
 
 @Parameter(name="*")
@@ -116,7 +121,7 @@ class TrainConfig:
             if not good
         ]
         if faults:
-            raise ConfigError("HS-CONFIG-002", "A setting is out of range.", details=faults)
+            raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults)
 
 
 def from_mapping(values: Mapping[str, Any], *, where: object = "") -> TrainConfig:
@@ -124,33 +129,43 @@ def from_mapping(values: Mapping[str, Any], *, where: object = "") -> TrainConfi
 
     Raises:
         ConfigError: HS-CONFIG-001 unknown setting (with the nearest one), HS-CONFIG-002 out of range,
-            HS-CONFIG-003 wrong type.
+            HS-CONFIG-003 wrong type; of several kinds, the first of these.
     """
-    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
-    unknown = [f"unknown setting {key!r}.{nearest(key, fields)}" for key in values if key not in fields]
-    if unknown:
-        raise ConfigError(
-            "HS-CONFIG-001",
-            "There is no such setting.",
-            where=where,
-            details=unknown,
-            fix="See `headstart train --help`.",
-        )
     hints = typing.get_type_hints(TrainConfig)
-    converted, faults = {}, []
+    converted: dict[str, Any] = {}
+    faults: list[tuple[str, str]] = []  # code, what
     for key, value in values.items():
+        if key not in hints:
+            faults.append(("HS-CONFIG-001", f"unknown setting {key!r}.{nearest(str(key), hints)}"))
+            continue
         try:
             converted[key] = convert(value, hints[key])
         except (TypeError, ValueError):
-            faults.append(f"{key} must be {describe(hints[key])}, but is {value!r}")
-    if faults:
-        raise ConfigError("HS-CONFIG-003", "A setting has the wrong type.", where=where, details=faults)
-    return TrainConfig(**converted)
+            faults.append(("HS-CONFIG-003", f"{key} must be {describe(hints[key])}, but is {value!r}"))
+    try:
+        config = TrainConfig(**converted)
+    except ConfigError as error:
+        faults += [(error.code, detail) for detail in error.details]
+    if not faults:
+        return config
+    codes = sorted({code for code, _ in faults})
+    raise ConfigError(
+        codes[0],
+        WHAT[codes[0]] if len(codes) == 1 else "Several settings cannot be used.",
+        where=where,
+        details=[text for _, text in faults],
+        fix="See `headstart train --help`.",
+    )
+
+
+def options_of(hint: Any) -> tuple[Any, ...]:
+    """The types that a field may have; unions with a Literal are `typing.Union`, others `types.UnionType`."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
 def convert(value: Any, hint: Any) -> Any:
     """``value`` as the annotated type of a field; raises TypeError or ValueError."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = options_of(hint)
     if value is None and type(None) in options:
         return None
     kind = next(option for option in options if option is not type(None))
@@ -173,7 +188,7 @@ def convert(value: Any, hint: Any) -> Any:
 
 def describe(hint: Any) -> str:
     """A field's type in words."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = options_of(hint)
     kind = next(option for option in options if option is not type(None))
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(typing.get_args(kind))

@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
+
+from headstart.storage import storage_errors
 
 PLAIN_INTERVAL = 10.0  # seconds between plain progress lines
 
-_log: TextIO | None = None
+_log: BinaryIO | None = None
 _quiet = False
 
 
@@ -24,7 +26,8 @@ def say(line: str = "") -> None:
     if not _quiet:
         print(line, file=sys.stderr, flush=True)
     if _log is not None:
-        print(line, file=_log, flush=True)
+        with storage_errors(Path(_log.name)):
+            _log.write(f"{line}\n".encode("utf-8", "backslashreplace"))
 
 
 def warn(line: str) -> None:
@@ -48,7 +51,10 @@ def logged_to(path: Path) -> Iterator[None]:
     """Copies every line said inside the block to ``path``."""
     global _log
     before = _log
-    with open(path, "a", encoding="utf-8") as _log:
+    with storage_errors(path):
+        file = open(path, "ab", buffering=0)  # noqa: SIM115
+    _log = file
+    with file:
         try:
             yield
         finally:

@@ -35,8 +35,12 @@ SETTINGS = TrainConfig(fit="pad", augment="dihedral", img_size=256)
 Cell = tuple[str, str, str]  # path, label, split
 
 
-def cells(seed: int = 0) -> list[Cell]:
+def cells(seed: int = 0, *, per_class: int | None = None) -> list[Cell]:
     """Path, label and split of each picture; the split depends on the seed and the file names alone.
+
+    Args:
+        seed: Another seed makes another split.
+        per_class: So many pictures of each class at most, a quarter of them for the test; None: all.
 
     Raises:
         MissingExtraError: HS-INSTALL-001, the package is not installed.
@@ -51,13 +55,32 @@ def cells(seed: int = 0) -> list[Cell]:
             strata[kind, probability].append(name)
     rows: list[Cell] = []
     for (_, probability), names in sorted(strata.items()):
-        names.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
+        names.sort(key=lambda name: rank(name, seed))
         tests = round(TEST_FRACTION * len(names))
         label = "defective" if float(probability) >= 0.5 else "functional"
         rows += [
             (str(folder / name), label, "test" if i < tests else "train") for i, name in enumerate(names)
         ]
-    return sorted(rows)
+    return sorted(rows) if per_class is None else sample(rows, per_class, seed)
+
+
+def sample(rows: Sequence[Cell], per_class: int, seed: int) -> list[Cell]:
+    """Some pictures of each class and split, in the proportion of the split; chosen by seed and name."""
+    wanted = {"test": round(TEST_FRACTION * per_class)}
+    wanted["train"] = per_class - wanted["test"]
+    parts: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for cell in rows:
+        parts[cell[1:]].append(cell)
+    chosen: list[Cell] = []
+    for (_, split), part in parts.items():
+        part.sort(key=lambda cell: rank(Path(cell[0]).name, seed, "sample"))
+        chosen += part[: wanted[split]]
+    return sorted(chosen)
+
+
+def rank(name: str, seed: int, purpose: str = "") -> str:
+    """A random order of file names that the seed fixes, on every machine alike."""
+    return hashlib.sha256(" ".join(filter(None, (str(seed), purpose, name))).encode()).hexdigest()
 
 
 def demo(

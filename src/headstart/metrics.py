@@ -184,12 +184,12 @@ def macro_f1_interval(
 
 
 def mean_interval(values: Floats, confidence: float = 0.95) -> Interval:
-    """Normal-approximation interval of a mean; undefined for fewer than two values."""
+    """Normal-approximation interval of the mean of values >= 0; undefined for fewer than two values."""
     if values.size < 2:
         return UNDEFINED
     half = z_value(confidence) * float(values.std(ddof=1)) / math.sqrt(values.size)
     mean = float(values.mean())
-    return mean - half, mean + half
+    return max(0.0, mean - half), mean + half
 
 
 def log_losses(truth: ArrayLike, probabilities: ArrayLike) -> Floats:

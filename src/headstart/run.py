@@ -11,7 +11,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -23,6 +23,7 @@ from headstart import console
 from headstart.config import TrainConfig, from_mapping, to_mapping
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
+from headstart.data.preprocess import Preprocess
 from headstart.errors import MissingExtraError
 from headstart.evaluation.compare import compare
 from headstart.evaluation.evaluate import report_lines, summary
@@ -36,6 +37,7 @@ from headstart.run_folder import (
     claim,
     data_name,
     opened,
+    output_in_data,
     run_folder,
     write_config,
 )
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
     from headstart.training.fit import Epoch, EpochHook
     from headstart.training.plan import Plan
+    from headstart.training.recipes import Recipe
     from headstart.training.train import Trained
 
 
@@ -67,25 +70,18 @@ def train(
     Raises:
         ConfigError, DataError, ModelError, RunError: with a stable code and what to do.
     """
-    if config is None:
-        config = from_mapping(fields)
-    elif fields:
-        config = from_mapping({**to_mapping(config), **fields})
+    config = settings(config, fields)
     require_training_packages()
     started = time.perf_counter()
     preloading = preload("torch", "timm")
 
-    from headstart.training.recipes import resolve_recipe
-
-    recipe = resolve_recipe(config)
-    preprocess = zoo.preprocess(config.model, config.img_size, fit=recipe.fit)
-    if recipe.resize is not None:
-        preprocess = dataclasses.replace(preprocess, resize=recipe.resize)
+    recipe, preprocess = recipe_and_preprocess(config)
+    own_output = output_in_data(config.output, data)
     with run_folder(config, data) as folder, console.logged_to(folder / "log.txt"):
         dataset, pictures = load_dataset(
             data,
             preprocess=preprocess,
-            exclude=config.exclude,
+            exclude=(*config.exclude, *own_output),
             selection=recipe.selection,
             workers=config.workers,
         )
@@ -105,12 +101,70 @@ def train(
             console.say(line)
 
         trained = carry_out(plan, model, dataset, pictures, folder, hook)
-        save_model(folder, model, dataset, pictures, plan, trained)
         result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started)
         for line in ("", *report_lines(result, place=place_of(dataset, dataset.reported_split))):
             console.say(line)
         console.say(f"\n{folder}: trained and evaluated in {time.perf_counter() - started:.0f} s")
     return Run(folder, interrupted=trained.interrupted)
+
+
+def show(
+    data: Data,
+    folder: str | PathLike[str] = "show",
+    config: TrainConfig | None = None,
+    *,
+    per_class: int = 4,
+    **fields: Any,
+) -> list[Path]:
+    """Draws the pictures, and what the network would see of them in `train` with the same settings.
+
+    Args:
+        data: As for `train`.
+        folder: For the pages ``lesson.png`` (the first 8 pictures of the first class, the last 8 of the last)
+            and ``classes.png`` (some of each class, with a random training view and the evaluation view).
+        config: All settings at once, as for `train`; ``name`` is the title.
+        per_class: Pictures of each class on the second page.
+        fields: Single settings.
+
+    Returns:
+        The two files.
+
+    Raises:
+        ConfigError, DataError, ModelError, RunError: with a stable code and what to do.
+    """
+    from headstart.data.show import show as draw
+
+    config = settings(config, fields)
+    recipe, preprocess = recipe_and_preprocess(config)
+    return draw(
+        data,
+        Path(folder),
+        preprocess=preprocess,
+        augment=recipe.augmentation,
+        per_class=per_class,
+        seed=config.seed,
+        selection=recipe.selection,
+        exclude=config.exclude,
+        name=config.name or "",
+    )
+
+
+def settings(config: TrainConfig | None, fields: Mapping[str, Any]) -> TrainConfig:
+    """A configuration, with single settings laid over it."""
+    if config is None:
+        return from_mapping(fields)
+    return from_mapping({**to_mapping(config), **fields}) if fields else config
+
+
+def recipe_and_preprocess(config: TrainConfig) -> tuple[Recipe, Preprocess]:
+    """How a configuration trains, and how it turns pictures into the network's input."""
+    from headstart.training.recipes import resolve_recipe
+
+    recipe = resolve_recipe(config)
+    preprocess = zoo.preprocess(config.model, config.img_size, fit=recipe.fit)
+    if recipe.resize is not None:
+        preprocess = dataclasses.replace(preprocess, resize=recipe.resize_for(preprocess.img_size))
+    return recipe, preprocess
 
 
 def require_training_packages() -> None:
@@ -164,14 +218,21 @@ def carry_out(
 
     from headstart.training.train import Trainer
 
-    log = EpochLog(folder, hook, selected=plan.selection_pictures > 0, reported=dataset.reported_split)
+    def save(kept: int) -> None:
+        save_model(folder, model, dataset, pictures, plan, kept)
+
+    watched = "selection" if plan.selection_pictures else f"{dataset.reported_split}, not selected on"
+    log = EpochLog(folder, watched, save, hook)
     threads = torch.get_num_threads()
     torch.set_num_threads(plan.threads)
     try:
         trained = Trainer(model, dataset, pictures, plan, log).train()
     finally:
         torch.set_num_threads(threads)
+    save(trained.kept)
     if trained.interrupted:
+        log.rows = list(trained.epochs)  # the interrupt may have come while one was written
+        log.write()
         console.warn("interrupted: the best model so far is saved and evaluated (Ctrl-C again stops at once)")
     if len(trained.epochs) > 1 and plan.selection_pictures:
         kept = trained.epochs[[row.epoch for row in trained.epochs].index(trained.kept)]
@@ -184,17 +245,21 @@ def carry_out(
 
 
 class EpochLog:
-    """What happens after each epoch: a line, ``results.csv``, ``curves.png`` and the user's hook."""
+    """What happens after each epoch: a line, ``results.csv``, ``curves.png`` and the user's hook.
 
-    def __init__(self, folder: Path, hook: EpochHook | None, *, selected: bool, reported: str) -> None:
+    The probe is saved at once: from then on the run holds a complete model, whatever happens.
+    """
+
+    def __init__(
+        self, folder: Path, watched: str, save: Callable[[int], None], hook: EpochHook | None
+    ) -> None:
         self.folder = folder
+        self.watched = watched
+        self.save = save
         self.hook = hook
-        self.watched = "selection" if selected else f"{reported}, not selected on"
         self.rows: list[Epoch] = []
 
     def __call__(self, row: Epoch) -> None:
-        from headstart.evaluation.plots import draw_curves, show_live
-
         self.rows.append(row)
         watched = "out of fold" if row.epoch == 0 and "not selected" in self.watched else self.watched
         name = row.stage if row.epoch == 0 else f"{row.stage} epoch {row.epoch}"
@@ -203,12 +268,20 @@ class EpochLog:
             f"{watched}: loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}, "
             f"{row.images_per_second:.0f} pictures/s, {row.seconds:.1f} s"
         )
+        self.write()
+        if row.epoch == 0:
+            self.save(0)
+        self.call_hook(row)
+
+    def write(self) -> None:
+        """``results.csv``, and ``curves.png`` once there is more than the probe to draw."""
+        from headstart.evaluation.plots import draw_curves, show_live
+
         rows = [dataclasses.asdict(one) for one in self.rows]
         write_atomic(self.folder / "results.csv", as_csv(rows))
-        if len(self.rows) > 1 or row.epoch > 0:
+        if self.rows[-1].epoch > 0:
             draw_curves(rows, self.folder / "curves.png", reported=self.watched)
             show_live(self.folder / "curves.png")
-        self.call_hook(row)
 
     def call_hook(self, row: Epoch) -> None:
         if self.hook is None:
@@ -229,9 +302,9 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def save_model(
-    folder: Path, model: Classifier, dataset: Dataset, pictures: Pictures, plan: Plan, trained: Trained
+    folder: Path, model: Classifier, dataset: Dataset, pictures: Pictures, plan: Plan, kept: int
 ) -> None:
-    """Writes the bundle."""
+    """Writes the bundle; ``kept`` is the epoch whose weights the model has."""
     from headstart.model.bundle import save_bundle
 
     save_bundle(
@@ -243,7 +316,7 @@ def save_model(
             "fingerprint": dataset.fingerprint,
             "strategy": plan.config.strategy,
             "recipe": plan.recipe.name,
-            "epoch": trained.kept,
+            "epoch": kept,
         },
     )
 
@@ -312,7 +385,7 @@ def evaluate(
         if data is None:
             table = Predictions.read_csv(folder / "predictions.csv")
             split = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["split"]
-            result, place = summary(table, split), f"{split} as trained"
+            result, place = summary(table, split), f"the {split} part of its data"
             table = table.of_split(split)
         else:
             table, result, place = measure(folder, data, exclude=exclude, workers=workers, device=device)

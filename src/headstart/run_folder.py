@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from glob import escape
 from importlib import metadata
 from os import PathLike
 from pathlib import Path
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from headstart import console
 from headstart.config import TrainConfig, to_mapping
-from headstart.errors import RunError, nearest
+from headstart.errors import ConfigError, RunError, nearest
 from headstart.evaluation.predictions import Predictions
 from headstart.storage import storage_errors, write_atomic
 
@@ -108,13 +110,38 @@ def run_folder(config: TrainConfig, data: Data) -> Iterator[Path]:
     Raises:
         RunError: HS-RUN-001 to -003, before any work is done.
     """
+    output_is_new = not config.output.exists()
     folder = claim(config.output, config.name or data_name(data))
     try:
         yield folder
     except BaseException:
-        if not (folder / MODEL_FOLDER / "model.json").exists():
+        if (folder / MODEL_FOLDER / "model.json").exists():
+            console.warn(f"{folder}: the model is saved, but it was not measured to the end")
+        else:
             shutil.rmtree(folder, ignore_errors=True)
+            if output_is_new:
+                with contextlib.suppress(OSError):
+                    config.output.rmdir()
         raise
+
+
+def output_in_data(output: Path, data: Data) -> tuple[str, ...]:
+    """The pattern that leaves the output folder out of the pictures, where it lies inside the data folder.
+
+    Raises:
+        ConfigError: HS-CONFIG-009, it is the data folder itself.
+    """
+    if not isinstance(data, str | PathLike):
+        return ()
+    root, place = Path(data).expanduser().resolve(), output.resolve()
+    if place == root:
+        raise ConfigError(
+            "HS-CONFIG-009",
+            "The output folder is the data folder: the runs would be taken for classes.",
+            where=output,
+            fix="Choose another folder with --output.",
+        )
+    return (escape(place.relative_to(root).as_posix()),) if root in place.parents else ()
 
 
 def claim(output: Path, name: str) -> Path:

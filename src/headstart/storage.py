@@ -90,8 +90,10 @@ def current_umask() -> int:
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Writes a whole file or nothing; text is UTF-8 with ``\\n`` line ends.
 
+    Bytes of a file name that are no UTF-8 are written as ``\\udcXX``, which JSON and YAML read back.
+
     Raises:
         RunError: as `atomic_path`.
     """
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+        temporary.write_bytes(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)

@@ -23,7 +23,9 @@ def show(
     augment: str = "default",
     per_class: int = 4,
     seed: int = 0,
+    selection: float = 0.2,
     exclude: Sequence[str] = (),
+    name: str = "",
 ) -> list[Path]:
     """Draws ``lesson.png`` and ``classes.png``; returns their paths.
 
@@ -34,7 +36,9 @@ def show(
         augment: Name of the random views to show.
         per_class: Pictures of each class on the second page.
         seed: Of the sample and the views.
+        selection: Part of train that training would set aside.
         exclude: Patterns to leave out.
+        name: Of the data set, for the titles; default: its folder's name.
 
     Raises:
         ConfigError: HS-CONFIG-006, no such augmentation.
@@ -46,10 +50,12 @@ def show(
             f"There is no augmentation {augment!r}.{nearest(augment, AUGMENTATIONS)}",
             fix="Augmentations: " + ", ".join(AUGMENTATIONS) + ".",
         )
-    dataset, pictures = load_dataset(data, preprocess=preprocess, exclude=exclude, selection=0)
+    dataset, pictures = load_dataset(data, preprocess=preprocess, exclude=exclude, selection=selection)
     for line in (dataset.tree(), *dataset.notes):
         console.say(line)
     lesson, classes = output / "lesson.png", output / "classes.png"
-    draw_lesson_grid(dataset, pictures, lesson)
-    draw_class_samples(dataset, pictures, AUGMENTATIONS[augment], classes, per_class=per_class, seed=seed)
+    draw_lesson_grid(dataset, pictures, lesson, name=name)
+    draw_class_samples(
+        dataset, pictures, AUGMENTATIONS[augment], classes, per_class=per_class, seed=seed, name=name
+    )
     return [lesson, classes]

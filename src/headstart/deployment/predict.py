@@ -289,8 +289,7 @@ def load(run: Path | str, *, device: str | None = None) -> Model:
             "HS-PREDICT-001",
             "There is no finished model in this folder.",
             where=folder,
-            fix=f"Name the folder of a run that holds {MODEL_FOLDER}/{CARD}, "
-            "or finish this one: headstart train --resume RUN",
+            fix=f"Name the folder of a run that holds {MODEL_FOLDER}/{CARD}.",
         )
     siblings: list[str] = []
     with contextlib.suppress(OSError):

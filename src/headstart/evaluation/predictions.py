@@ -145,14 +145,15 @@ class Predictions:
                 "HS-EVAL-001",
                 "There is no table of predictions.",
                 where=path,
-                fix="Evaluate the run again: headstart evaluate RUN",
+                fix="Measure the run on pictures: headstart evaluate RUN DATA",
             ) from error
         except (ValueError, csv.Error) as error:
             raise RunError(
                 "HS-EVAL-002",
                 f"The table of predictions cannot be used: {error}.",
                 where=path,
-                fix="It was changed by hand or by another program. Evaluate the run again.",
+                fix="It was changed by hand or by another program. Measure the run on pictures: "
+                "headstart evaluate RUN DATA",
             ) from error
 
 

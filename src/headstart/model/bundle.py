@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -44,6 +45,7 @@ def save_bundle(folder: Path, model: Classifier, card: Card) -> None:
         RunError: The folder cannot be written (HS-RUN-001 to 003).
         ValueError: A model without class names, or a card that is not JSON-able.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     if len(model.classes) != model.head.out_features:
@@ -55,7 +57,11 @@ def save_bundle(folder: Path, model: Classifier, card: Card) -> None:
     }
     source = model.source
     with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        try:
+            save_file(tensors, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:  # it wraps the system's errors: "... (os error 28)"
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            raise OSError(int(number[1]) if number else 0, str(error)) from error
         digest = _sha256(temporary)
         size = temporary.stat().st_size
     whole = {

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from headstart.console import table
 from headstart.errors import ModelError, nearest
 from headstart.model import zoo
 from headstart.model.classifier import Classifier
@@ -220,8 +221,14 @@ def _exempt(model: nn.Module) -> set[int]:
     }
 
 
+def groups_text(groups: Sequence[ParameterGroup]) -> str:
+    """The groups as a table for a person: what trains, how many numbers, at which rates."""
+    rows = [(*row[:3], f"{row[3]:g}", f"{row[4]:g}") for row in groups_table(groups)]
+    return table(("trains", "tensors", "numbers", "learning rate", "weight decay"), rows)
+
+
 def groups_table(groups: Sequence[ParameterGroup]) -> list[tuple[str, int, int, float, float]]:
-    """Rows for `headstart.console.table`: name, tensors, numbers in them, learning rate, weight decay."""
+    """One row per group: name, tensors, numbers in them, learning rate, weight decay."""
     return [
         (
             group["name"],

@@ -159,9 +159,11 @@ def _ask(url: str) -> None:
 def _fetch_from_hub(published: Published) -> Path | None:
     if not published.hub_id:
         return None
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
+    # Otherwise it asks the hub, even beside a mirror, for a list of programs to report in its requests.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     repository, _, revision = published.hub_id.partition("@")
     address = f"{hub_endpoint()}/{repository}"
     _ask(f"{address}/resolve/{revision or 'main'}/{published.hub_files[0]}")

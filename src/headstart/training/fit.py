@@ -85,9 +85,11 @@ def fit(
         recipe: Optimiser, schedule, number of epochs, what to keep.
         groups: Parameter groups with ``name``, ``params``, ``lr`` and ``weight_decay``.
         forward: The network under the number format of this run, inputs -> logits [B, C].
-        evaluate: Loss and accuracy as the network is now, on the pictures that choose the epoch.
+        evaluate: Loss and accuracy as the network is now, on the pictures that choose the epoch; both nan
+            where there are none.
         on_epoch: Called with each row.
-        before: The row of the model as it comes in, if it may be kept.
+        before: The row of the model as it comes in, if that is worth keeping: it is kept where no epoch is
+            better, or, where nothing is selected, where none comes to its end.
         stage: Name of this stage in the rows.
         label: Name in the progress display.
 
@@ -130,6 +132,8 @@ def fit(
 
             trained = time.perf_counter() - started
             val_loss, val_accuracy = evaluate()
+            if math.isfinite(val_accuracy) and not math.isfinite(val_loss):
+                raise DivergedError(step, optimizer.param_groups)
             row = Epoch(
                 epoch=number,
                 stage=stage,

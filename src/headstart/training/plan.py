@@ -141,6 +141,9 @@ def make_plan(config: TrainConfig, model: Classifier, dataset: Dataset, preproce
     views = affordable_views(recipe, model, cut, n_train, preprocess, fmt)
     resolved = dataclasses.replace(
         config,
+        weights=config.weights and config.weights.absolute(),
+        freeze=cut,
+        head_init=None if recipe.trains == "nothing" else recipe.head_init,
         epochs=None if recipe.trains == "nothing" else recipe.epochs,
         lr=None if recipe.trains == "nothing" else recipe.lr,
         batch_size=recipe.batch_size,

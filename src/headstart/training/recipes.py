@@ -41,7 +41,7 @@ class Recipe:
     """AdamW (betas .9, .999), or SGD with `momentum`."""
     momentum: float = 0.0
     """Momentum of SGD."""
-    lr: float = 3e-4
+    lr: float = 1e-4
     """Learning rate of the backbone."""
     head_lr_factor: float = 1.0
     """Learning rate of the head / that of the backbone."""
@@ -64,7 +64,12 @@ class Recipe:
     fit: Fit = "crop"
     """How a picture becomes square at evaluation."""
     resize: int | None = None
-    """Evaluation resize in pixels before the crop; None: as the source model was evaluated."""
+    """Evaluation resize in pixels before a crop of 224, for other input sizes in proportion; None: as the
+    source model was evaluated."""
+
+    def resize_for(self, img_size: int) -> int:
+        """`resize` for this input size."""
+        return round((self.resize or 0) * img_size / 224)
 
 
 RECIPES = {
@@ -141,8 +146,8 @@ def resolve_recipe(config: TrainConfig) -> Recipe:
         "augmentation": config.augment,
         "fit": config.fit,
     }
-    if config.img_size is not None or config.fit is not None:
-        overrides["resize"] = None if recipe.resize is None else scaled_resize(recipe, config)
+    if config.fit is not None and config.fit != recipe.fit:
+        recipe = dataclasses.replace(recipe, resize=None)
     return dataclasses.replace(recipe, **{k: v for k, v in overrides.items() if v is not None})
 
 
@@ -176,13 +181,6 @@ def head_only_sgd(recipe: Recipe) -> dict[str, Any]:
         "head_lr_factor": 10.0,
         "weight_decay": 5e-4,
     }
-
-
-def scaled_resize(recipe: Recipe, config: TrainConfig) -> int | None:
-    """The recipe's evaluation resize at another input size, or None where another fit replaces it."""
-    if config.fit is not None and config.fit != recipe.fit:
-        return None
-    return round((recipe.resize or 0) * (config.img_size or 224) / 224)
 
 
 def check_consistency(config: TrainConfig) -> None:

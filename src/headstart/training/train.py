@@ -19,7 +19,7 @@ from headstart.data.preprocess import Pixels
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.features import BATCH_SIZE, activations, features_above
 from headstart.model.forward import evaluation_mode, prefetched
-from headstart.model.transfer import freeze, groups_table, parameter_groups
+from headstart.model.transfer import freeze, groups_text, parameter_groups
 from headstart.training.batches import Batches, CachedViews, LiveViews
 from headstart.training.fit import Epoch, EpochHook, Scores, fit
 from headstart.training.plan import Plan
@@ -75,19 +75,16 @@ class Trainer:
         if plan.recipe.head_init == "probe":
             centre = self.run_below(cut or HEAD, self.train_ids, "features of the training pictures")
             probe, before = self.probe(cut or HEAD, centre, watched)
-            self.on_epoch(before)
-        if plan.epochs == 0:
-            return Trained((before,) if before else (), 0, False, probe)
-
-        if cut is not None:
-            freeze(model, cut)
-        network: nn.Module = model.above(cut) if cached and cut is not None else model
-        batches: Batches
-        if cached and cut is not None:
-            views = self.run_views(cut)
-            batches = CachedViews(views, self.labels, plan.recipe.batch_size, plan.config.seed, plan.fmt)
-        else:
-            batches = self.live_batches()
+        try:
+            if before is not None:
+                self.on_epoch(before)
+            if plan.epochs == 0:
+                return Trained((before,) if before else (), 0, False, probe)
+            network, batches = self.prepare(cut, cached)
+        except KeyboardInterrupt:  # the model is the probe still
+            if before is None:
+                raise
+            return Trained((before,), 0, True, probe)
         groups = parameter_groups(
             network,
             lr_backbone=plan.recipe.lr,
@@ -95,10 +92,7 @@ class Trainer:
             weight_decay=plan.recipe.weight_decay,
             decay_1d=plan.recipe.decay_1d,
         )
-        header = ("trains", "tensors", "numbers", "learning rate", "weight decay")
-        console.say(
-            console.table(header, [(*row[:3], f"{row[3]:g}", f"{row[4]:g}") for row in groups_table(groups)])
-        )
+        console.say(groups_text(groups))
         fitted = fit(
             network,
             batches,
@@ -107,12 +101,23 @@ class Trainer:
             forward=self.forward_of(network),
             evaluate=lambda: self.scores(network, watched),
             on_epoch=self.on_epoch,
-            before=before if plan.selection_pictures else None,
+            before=before,
             stage=plan.config.strategy,
             label=plan.config.strategy,
         )
         rows = ((before,) if before else ()) + fitted.epochs
         return Trained(rows, fitted.kept, fitted.interrupted, probe)
+
+    def prepare(self, cut: str | None, cached: bool) -> tuple[nn.Module, Batches]:
+        """Freezes what does not train; the network that trains, and its batches."""
+        plan, model = self.plan, self.model
+        if cut is not None:
+            freeze(model, cut)
+        if not cached or cut is None:
+            return model, self.live_batches()
+        views = self.run_views(cut)
+        batches = CachedViews(views, self.labels, plan.recipe.batch_size, plan.config.seed, plan.fmt)
+        return model.above(cut), batches
 
     def probe(self, cut: str, centre: Tensor, watched: Tensor | None) -> tuple[Probe, Epoch]:
         """Fits the probe, makes it the model's head, and measures it."""
@@ -184,11 +189,13 @@ class Trainer:
     def random_view(self, position: int, epoch: int) -> Pixels:
         """A random view of a training picture: uint8 [S, S, 3]; a function of seed, epoch, content."""
         index = int(self.train_ids[position])
+        preprocess = self.pictures.preprocess
         if self.plan.recipe.from_originals:
             source = np.asarray(self.pictures.original(index))
+        elif preprocess.fit == "pad":
+            source = self.evaluation_view(index)
         else:
             source = self.pictures[index]
-        preprocess = self.pictures.preprocess
         return augment(
             source,
             preprocess.img_size,

@@ -13,6 +13,7 @@ from headstart.model import zoo
 from headstart.model.transfer import (
     freeze,
     groups_table,
+    groups_text,
     parameter_groups,
     reinitialise,
     transfer,
@@ -183,6 +184,9 @@ def test_parameter_groups(source):
     rows = groups_table(alike)
     assert rows[1] == ("head", 2, 2 * source.num_features + 2, 1e-3, 0.05)
     assert sum(row[2] for row in rows) == sum(p.numel() for p in model.parameters())
+    shown = [line.split() for line in groups_text(alike).splitlines()]
+    assert shown[0] == ["trains", "tensors", "numbers", "learning", "rate", "weight", "decay"]
+    assert shown[2] == ["head", "2", str(2 * source.num_features + 2), "0.001", "0.05"]
 
     freeze(model, "head")
     only = parameter_groups(model, lr_backbone=1e-4, lr_head=1e-3, weight_decay=0.05)

@@ -1,0 +1,197 @@
+"""Measures the published figures on this machine: ``python benchmarks/run.py [NAME ...] --data FOLDER``.
+
+Each benchmark starts `headstart` as a process of its own, so that its seconds are those that a person waits,
+start-up included. Results are written to ``benchmarks/results/DATE-NAME.json`` with machine and versions;
+what could not be run is recorded with its reason. Leave the machine alone while it runs.
+
+    defaults    `headstart train` at its defaults, 5 seeds (ants-bees, hotdog-small, chairs)
+    lesson      recipe d2l against scratch, ResNet-18's job on the bundled network (hotdog-small)
+    published   the lesson itself: needs the network for its pictures and ResNet-18's weights
+    demo        `headstart demo`
+    startup     `headstart --help`, 20 runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+HEADSTART = [sys.executable, "-m", "headstart"]
+SEEDS = range(5)
+Rows = list[dict[str, Any]]
+
+
+def timed(arguments: Sequence[str]) -> tuple[float, dict[str, Any]]:
+    """Seconds of a whole `headstart` process, and its JSON."""
+    started = time.perf_counter()
+    done = subprocess.run([*HEADSTART, *arguments], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(f"headstart {' '.join(arguments)}: {done.stderr[-2000:]}")
+    return seconds, json.loads(done.stdout) if "--json" in arguments else {}
+
+
+def trained(data: Path, output: str, *flags: str) -> dict[str, Any]:
+    """One training run as a row."""
+    seconds, result = timed(["train", str(data), "-o", output, "--json", *flags])
+    accuracy = result["accuracy"]
+    return {
+        "data": data.name,
+        "flags": " ".join(flags),
+        "split": result["split"],
+        "accuracy": accuracy["value"],
+        "n": accuracy["n"],
+        "interval_95": accuracy["interval_95"],
+        "kept_epoch": result["epoch"],
+        "seconds": round(seconds, 2),
+        "run": result["run"],
+    }
+
+
+def defaults(data: Path) -> Rows:
+    rows: Rows = []
+    for name in ("ants-bees", "hotdog-small", "chairs"):
+        if not (data / name).is_dir():
+            rows.append({"data": name, "not_run": f"needs the pictures: --data FOLDER with {name}/"})
+            continue
+        with tempfile.TemporaryDirectory() as output:
+            rows += [trained(data / name, output, "--seed", str(seed)) for seed in SEEDS]
+    return rows
+
+
+def lesson(data: Path) -> Rows:
+    folder = data / "hotdog-small"
+    if not folder.is_dir():
+        return [{"data": "hotdog-small", "not_run": "needs the pictures: --data FOLDER with hotdog-small/"}]
+    rows: Rows = []
+    with tempfile.TemporaryDirectory() as output:
+        for seed in range(3):
+            both = [
+                trained(folder, output, "--recipe", "d2l", "--strategy", strategy, "--seed", str(seed))
+                for strategy in ("finetune", "scratch")
+            ]
+            _, compared = timed(["evaluate", "--json", *(row["run"] for row in both)])
+            rows += [*both, {"seed": seed, "comparison": compared["comparison"]}]
+    return rows
+
+
+def published(data: Path) -> Rows:
+    commands = [
+        "headstart fetch hotdog",
+        "headstart train HOTDOG --model torchvision/resnet18 --recipe d2l",
+        "headstart train HOTDOG --model torchvision/resnet18 --recipe d2l --strategy scratch",
+    ]
+    return [
+        {
+            "data": "hotdog (2,800 pictures)",
+            "printed": {"finetune": 0.939, "scratch": 0.843},
+            "n": 800,
+            "not_run": "not run here: needs the network",
+            "commands": commands,
+        }
+    ]
+
+
+def demo(data: Path) -> Rows:
+    with tempfile.TemporaryDirectory() as output:
+        seconds, table = timed(["demo", "-o", output, "--json"])
+    return [*table["rows"], {"name": "whole command", "seconds": round(seconds, 1)}]
+
+
+def startup(data: Path) -> Rows:
+    seconds = [timed(["--help"])[0] for _ in range(20)]
+    return [{"command": "headstart --help", "runs": 20, **spread(seconds)}]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 4),
+        "minimum": round(min(values), 4),
+        "maximum": round(max(values), 4),
+    }
+
+
+def summarised(rows: Rows) -> list[str]:
+    """Mean accuracy and median seconds of the runs of each data set and set of flags, seeds aside."""
+    lines = []
+    groups: dict[str, Rows] = {}
+    for row in rows:
+        if "accuracy" in row and "data" in row:
+            key = f"{row['data']} {row['flags'].partition('--seed')[0]}".strip()
+            groups.setdefault(key, []).append(row)
+    for key, group in groups.items():
+        values = [row["accuracy"] for row in group]
+        seconds = spread([row["seconds"] for row in group])
+        lines.append(
+            f"{key}: accuracy {statistics.mean(values):.3f} (mean of {len(values)} seeds, "
+            f"{min(values):.3f} to {max(values):.3f}), n = {group[0]['n']}, {seconds['median']:.0f} s "
+            f"({seconds['minimum']:.0f} to {seconds['maximum']:.0f})"
+        )
+    return lines
+
+
+def machine() -> dict[str, Any]:
+    model = ""
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    names = ("headstart", "torch", "torchvision", "timm", "numpy", "pillow")
+    return {
+        "processor": model or platform.processor(),
+        "cores": cores,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }
+
+
+BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
+    "defaults": defaults,
+    "lesson": lesson,
+    "published": published,
+    "demo": demo,
+    "startup": startup,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="which benchmarks; all by default")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("HEADSTART_BENCHMARK_DATA", "data")))
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    for name in arguments.names or BENCHMARKS:
+        print(f"{name} ...", flush=True)
+        rows = BENCHMARKS[name](arguments.data)
+        for row in rows:
+            row.pop("run", None)
+        path = HERE / "results" / f"{date.today().isoformat()}-{name}.json"
+        text = json.dumps(
+            {"benchmark": name, "machine": machine(), "rows": rows}, indent=1, ensure_ascii=False
+        )
+        path.write_text(text + "\n", encoding="utf-8")
+        for line in summarised(rows):
+            print(f"  {line}")
+        print(f"  {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The demo's pictures: the split of the published protocol, and samples of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.util import find_spec
+
+import pytest
+
+from headstart import demo
+
+pytestmark = pytest.mark.skipif(
+    find_spec("elpv_dataset") is None, reason="the package elpv-dataset is not installed"
+)
+
+
+def test_three_quarters_of_each_class_train() -> None:
+    counts = Counter(cell[1:] for cell in demo.cells())
+    assert sum(counts.values()) == 2624
+    for label, pictures in (("defective", 821), ("functional", 1803)):
+        assert counts[label, "train"] + counts[label, "test"] == pictures
+        assert counts[label, "test"] / pictures == pytest.approx(0.25, abs=0.005)
+
+
+def test_another_seed_makes_another_split() -> None:
+    assert demo.cells(0) == demo.cells(0)
+    assert demo.cells(0) != demo.cells(1)
+
+
+def test_a_sample_keeps_the_split_and_has_equally_many_of_each_class() -> None:
+    sample = demo.cells(per_class=24)
+    assert Counter(cell[1:] for cell in sample) == {
+        ("defective", "train"): 18,
+        ("defective", "test"): 6,
+        ("functional", "train"): 18,
+        ("functional", "test"): 6,
+    }
+    assert set(sample) <= set(demo.cells())
+    assert sample == sorted(sample) == demo.cells(per_class=24)
+    assert sample != demo.cells(per_class=24, seed=1)
+
+
+def test_a_class_with_fewer_pictures_gives_all_it_has() -> None:
+    counts = Counter(label for _, label, _ in demo.cells(per_class=1000))
+    assert counts == {"defective": 821, "functional": 1000}

@@ -1,0 +1,159 @@
+"""The linear probe against scikit-learn's logistic regression."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from headstart.training.probe import EPSILON, FOLDS, STRENGTHS, fit_probe, stratified_folds
+
+CASES = [(60, 8, 2), (60, 8, 5), (30, 120, 2), (40, 120, 5)]
+
+
+def problem(n: int, d: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
+    """Overlapping clouds with features of very different scales, and one that is constant."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    centres = random.normal(0, 1.0, (classes, d))
+    x = centres[labels] * 0.4 + random.normal(0, 1, (n, d))
+    x = x * np.geomspace(0.1, 10, d) + 3
+    x[:, -1] = 1.5
+    return torch.from_numpy(x.astype(np.float32)), labels.astype(np.int64)
+
+
+def standardised(x: torch.Tensor) -> np.ndarray:
+    wide = x.double().numpy()
+    return np.asarray((wide - wide.mean(0)) / np.sqrt(wide.var(0).mean() + EPSILON))
+
+
+def oracle(x: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression:
+    """The same objective: mean cross-entropy + strength / 2 * ||W||^2.
+
+    With two classes scikit-learn has one row w instead of two; ours are -w/2 and w/2, with half the penalty.
+    """
+    per_picture = strength / 2 if labels.max() == 1 else strength
+    return LogisticRegression(C=1 / (len(x) * per_picture), tol=1e-9, max_iter=20_000, solver="lbfgs").fit(
+        x, labels
+    )
+
+
+@pytest.mark.parametrize(("n", "d", "classes"), CASES)
+def test_the_same_solution_as_scikit_learn(n: int, d: int, classes: int) -> None:
+    x, labels = problem(n, d, classes)
+    probe = fit_probe(x, labels, classes, np.arange(n))
+    reference = oracle(standardised(x), labels, probe.strength)
+    ours = (x.double() @ probe.weight.double().T + probe.bias.double()).softmax(1).numpy()
+    theirs = reference.predict_proba(standardised(x))
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    assert probe.weight.shape == (classes, d)
+    assert probe.weight.dtype == probe.bias.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("n", "d", "classes"), CASES)
+def test_the_strength_is_the_best_of_scikit_learns_cross_validation(n: int, d: int, classes: int) -> None:
+    x, labels = problem(n, d, classes)
+    probe = fit_probe(x, labels, classes, np.arange(n))
+    folds = stratified_folds(labels, np.arange(n), FOLDS)
+    assert folds is not None
+    z = standardised(x)
+    losses = []
+    for strength in STRENGTHS:
+        held_out = np.zeros((n, classes))
+        for fold in range(FOLDS):
+            model = oracle(z[folds != fold], labels[folds != fold], strength)
+            held_out[folds == fold] = model.predict_proba(z[folds == fold])
+        losses.append(log_loss(labels, held_out))
+        if strength == probe.strength:
+            # With more features than pictures and little L2 the minimum is flat: weights that a slope of
+            # 1e-7 leaves undecided show on pictures that were not fitted.
+            np.testing.assert_allclose(probe.out_of_fold, held_out, atol=2e-3 if n < d else 2e-5)
+    assert probe.strength == STRENGTHS[int(np.argmin(losses))]
+    strengths, ours, accuracies = zip(*probe.table, strict=True)
+    assert strengths == STRENGTHS
+    np.testing.assert_allclose(ours, losses, atol=1e-4)
+    assert accuracies[int(np.argmin(ours))] == (probe.out_of_fold.argmax(1) == labels).mean()
+
+
+def test_it_acts_on_raw_features() -> None:
+    x, labels = problem(60, 8, 3)
+    probe = fit_probe(x, labels, 3, np.arange(60))
+    moved = fit_probe(x * 5 - 2, labels, 3, np.arange(60))
+    before = (x @ probe.weight.T + probe.bias).softmax(1)
+    after = ((x * 5 - 2) @ moved.weight.T + moved.bias).softmax(1)
+    torch.testing.assert_close(before, after, atol=1e-3, rtol=0)
+
+
+def test_a_second_fit_is_equal_and_the_threads_are_left_alone() -> None:
+    x, labels = problem(40, 50, 3)
+    before = torch.get_num_threads()
+    one, two = (fit_probe(x, labels, 3, np.arange(40)) for _ in range(2))
+    assert torch.equal(one.weight, two.weight)
+    assert torch.equal(one.bias, two.bias)
+    assert np.array_equal(one.out_of_fold, two.out_of_fold)
+    assert torch.get_num_threads() == before
+
+
+def test_copies_stay_in_one_fold() -> None:
+    labels = np.arange(60) % 3
+    groups = np.arange(60) // 6  # a group holds pictures of all classes
+    groups[40:] += 100 + np.arange(20)
+    folds = stratified_folds(labels, groups, 5)
+    assert folds is not None
+    for group in np.unique(groups):
+        assert len(set(folds[groups == group])) == 1
+    for fold in range(5):
+        assert set(labels[folds != fold]) == {0, 1, 2}
+
+
+def test_folds_follow_the_names_of_the_groups_only() -> None:
+    labels = np.arange(60) % 3
+    groups = np.array([f"{(i * 7919) % 1000:03}" for i in range(60)])
+    folds = stratified_folds(labels, groups, 5)
+    shuffled = np.random.default_rng(0).permutation(60)
+    again = stratified_folds(labels[shuffled], groups[shuffled], 5)
+    assert folds is not None
+    assert again is not None
+    assert np.array_equal(folds[shuffled], again)
+    for c in range(3):  # every class in every fold
+        assert set(folds[labels == c]) == set(range(5))
+
+
+def test_out_of_fold_answers_have_not_seen_their_picture() -> None:
+    """Labels without any relation to the features cannot be guessed, unless a copy was seen in training."""
+    random = np.random.default_rng(1)
+    x = torch.from_numpy(random.normal(size=(80, 200)).astype(np.float32))
+    labels = random.integers(0, 2, 80)
+    twice, labels_twice = torch.cat([x, x]), np.concatenate([labels, labels])
+    groups = np.concatenate([np.arange(80), np.arange(80)])
+
+    def accuracy(groups: np.ndarray) -> float:
+        probe = fit_probe(twice, labels_twice, 2, groups)
+        return float((probe.out_of_fold.argmax(1) == labels_twice).mean())
+
+    assert accuracy(groups) < 0.65
+    assert accuracy(np.arange(160)) > 0.8  # copies treated as strangers: the leak that grouping prevents
+
+
+def test_fewer_folds_for_few_pictures_and_none_for_one() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 1])
+    folds = stratified_folds(labels, np.arange(7), 5)
+    assert folds is not None
+    assert set(folds) == {0, 1, 2}
+    assert stratified_folds(labels, np.array([0, 0, 0, 1, 2, 3, 4]), 5) is None
+
+    x, _ = problem(7, 4, 2)
+    probe = fit_probe(x, labels, 2, np.array([0, 0, 0, 1, 2, 3, 4]))
+    assert probe.out_of_fold.shape == (0, 2)
+    assert probe.table == ()
+    assert probe.strength == 0.1
+    assert probe.note == ("too few pictures of a class for cross-validation: the strength is the default")
+
+
+def test_features_that_are_all_equal_give_the_class_shares() -> None:
+    labels = np.array([0] * 6 + [1] * 12)
+    probe = fit_probe(torch.full((18, 5), 2.0), labels, 2, np.arange(18))
+    answers = (torch.full((1, 5), 2.0) @ probe.weight.T + probe.bias).softmax(1)
+    np.testing.assert_allclose(answers.numpy(), [[1 / 3, 2 / 3]], atol=1e-3)
