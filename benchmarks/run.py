@@ -78,13 +78,16 @@ def lesson(data: Path) -> Rows:
         return [{"data": "hotdog-small", "not_run": "needs the pictures: --data FOLDER with hotdog-small/"}]
     rows: Rows = []
     with tempfile.TemporaryDirectory() as output:
-        for seed in range(3):
+        for seed in range(1):
             both = [
                 trained(folder, output, "--recipe", "d2l", "--strategy", strategy, "--seed", str(seed))
                 for strategy in ("finetune", "scratch")
             ]
             _, compared = timed(["evaluate", "--json", *(row["run"] for row in both)])
-            rows += [*both, {"seed": seed, "comparison": compared["comparison"]}]
+            text = json.dumps(compared["comparison"])
+            for row, name in zip(both, ("finetune", "scratch"), strict=True):
+                text = text.replace(row["run"], name)
+            rows += [*both, {"seed": seed, "comparison": json.loads(text)}]
     return rows
 
 
@@ -180,10 +183,14 @@ def main() -> None:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     for name in arguments.names or BENCHMARKS:
         print(f"{name} ...", flush=True)
-        rows = BENCHMARKS[name](arguments.data)
+        try:
+            rows = BENCHMARKS[name](arguments.data)
+        except RuntimeError as error:
+            rows = [{"not_run": str(error)}]
         for row in rows:
             row.pop("run", None)
         path = HERE / "results" / f"{date.today().isoformat()}-{name}.json"
+        path.parent.mkdir(exist_ok=True)
         text = json.dumps(
             {"benchmark": name, "machine": machine(), "rows": rows}, indent=1, ensure_ascii=False
         )

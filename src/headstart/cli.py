@@ -323,6 +323,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output has left
         return 1
+    except Exception as error:
+        return fail(internal(error), debug=debug, as_json="--json" in words)
+
+
+def internal(error: Exception) -> HeadstartError:
+    """A fault of headstart itself, or of the machine, in one line."""
+    wrapped = HeadstartError(
+        "HS-INTERNAL-001",
+        f"headstart failed: {type(error).__name__}: {error}",
+        fix="Add --debug to see where, and report it with the command that you typed.",
+    )
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def file_settings(words: Sequence[str]) -> dict[str, Any]:

@@ -216,7 +216,10 @@ def carry_out(
     """Trains as planned; after each epoch the row, the curves and the hook."""
     import torch
 
+    from headstart.model.memory import keep_freed_memory
     from headstart.training.train import Trainer
+
+    keep_freed_memory()
 
     def save(kept: int) -> None:
         save_model(folder, model, dataset, pictures, plan, kept)
@@ -226,7 +229,9 @@ def carry_out(
     threads = torch.get_num_threads()
     torch.set_num_threads(plan.threads)
     try:
-        trained = Trainer(model, dataset, pictures, plan, log).train()
+        with torch.random.fork_rng():  # dropout and stochastic depth draw from the global generator
+            torch.manual_seed(plan.config.seed)
+            trained = Trainer(model, dataset, pictures, plan, log).train()
     finally:
         torch.set_num_threads(threads)
     save(trained.kept)
@@ -354,6 +359,13 @@ def place_of(dataset: Dataset, split: str) -> str:
     return f"{split}/" if dataset.layout == "split-folders" else f"the {split} part"
 
 
+def identified(table: Predictions, folder: Path) -> Predictions:
+    """The table with each picture's content in its path, so that only the same pictures are compared."""
+    with open(folder / "dataset.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        content = {row["path"]: row["file_hash"] for row in csv.DictReader(file)}
+    return dataclasses.replace(table, paths=tuple(f"{path} {content[path]}" for path in table.paths))
+
+
 def evaluate(
     *runs: Run | str | PathLike[str],
     data: Data | None = None,
@@ -386,7 +398,7 @@ def evaluate(
             table = Predictions.read_csv(folder / "predictions.csv")
             split = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["split"]
             result, place = summary(table, split), f"the {split} part of its data"
-            table = table.of_split(split)
+            table = identified(table.of_split(split), folder)
         else:
             table, result, place = measure(folder, data, exclude=exclude, workers=workers, device=device)
             place_for_it = claim(folder / "evaluations", data_name(data))

@@ -784,3 +784,40 @@ def test_a_run_without_its_table(tiny_run: headstart.Run, tmp_path: Path) -> Non
     shutil.copytree(tiny_run.path, tmp_path / "copy", ignore=shutil.ignore_patterns("predictions.csv"))
     with pytest.raises(RunError, match="HS-EVAL-001"):
         headstart.evaluate(tmp_path / "copy")
+
+
+def test_runs_on_other_pictures_of_the_same_names_are_not_compared(
+    tiny: dict[str, Any], tiny_run: headstart.Run, tmp_path: Path
+) -> None:
+    other = draw_folder(tmp_path / "shapes", {"train": 8, "test": 4}, size=56)
+    another = headstart.train(other, output=tmp_path / "runs", **tiny)
+    with pytest.raises(headstart.HeadstartError) as caught:
+        headstart.evaluate(tiny_run, another)
+    assert caught.value.code == "HS-EVAL-003"
+
+
+def test_too_few_pictures_to_choose_on_keep_the_probe(
+    command: Callable[..., Any], flags_of: Callable[..., list[str]], tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    few = draw_folder(tmp_path / "few", {"train": 4, "test": 4})
+    done = command("train", few, *flags_of(tiny, epochs=None), "--output", tmp_path / "runs", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["epoch"] == 0
+    assert "kept: the probe, as there are too few pictures to choose an epoch on" in done.err
+
+
+def test_dropout_follows_the_seed(shapes_folder: Path, tmp_path: Path) -> None:
+    """torchvision's MobileNet has dropout before its head, which draws from the global generator."""
+    settings = {
+        "strategy": "scratch",
+        "recipe": "d2l",
+        "model": "torchvision/mobilenet_v3_small",
+        "img_size": 32,
+        "batch_size": 8,
+        "epochs": 1,
+        "threads": 1,
+        "output": tmp_path,
+    }
+    first, second = (headstart.train(shapes_folder, **settings) for _ in range(2))
+    one, two = (load_file(run.model / "model.safetensors") for run in (first, second))
+    assert all(torch.equal(one[name], two[name]) for name in one)

@@ -46,8 +46,8 @@ def assign_splits(
 ) -> Assignment:
     """Completes a given split, or makes one.
 
-    * No split given: per class 70 % train, 15 % selection, 15 % test; 70 % train and 30 % val if a class has
-      fewer than `TEST_MINIMUM` pictures.
+    * No split given, or only ``train``: per class 70 % train, 15 % selection, 15 % test; 70 % train and 30 %
+      val if a class has fewer than `TEST_MINIMUM` pictures.
     * ``test`` is reported if there is one, else ``val``. Beside a test part, ``val`` serves as selection.
     * Where no selection part exists yet, the fraction ``selection`` of each class of train becomes one.
 
@@ -64,7 +64,9 @@ def assign_splits(
     notes: list[str] = []
     if not split_needed:
         splits[splits == ""] = "test"
-    elif not any(given):
+    elif not {"val", "test"} & set(splits.tolist()):
+        if any(given):
+            notes.append("there is only a training part: a part to report on is split off")
         _split_freely(splits, labels, hashes, classes, selection, notes)
     if "test" in splits and "val" in splits:
         splits[splits == "val"] = "selection"

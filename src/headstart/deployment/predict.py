@@ -143,8 +143,10 @@ class Model:
         with self._lock:
             if self._network is None:
                 from headstart.model.bundle import load_bundle
+                from headstart.model.memory import keep_freed_memory
                 from headstart.model.precision import choose_device
 
+                keep_freed_memory()
                 network, _ = load_bundle(self.folder)
                 self._network = network.to(choose_device(self.device)).eval()
             return self._network

@@ -95,8 +95,10 @@ def measure(
         DataError: HS-DATA-030 classes that the model does not know, HS-DATA-031 nothing left to measure on.
     """
     from headstart.model.bundle import load_bundle
+    from headstart.model.memory import keep_freed_memory
     from headstart.model.precision import choose_device
 
+    keep_freed_memory()
     model, card = load_bundle(run / "model")
     model = model.to(choose_device(device))
     preprocess = Preprocess.from_dict(card["preprocess"])

@@ -22,7 +22,7 @@ from torch import nn
 from headstart.data.preprocess import Preprocess
 from headstart.errors import ModelError
 
-BATCH_SIZE = 32
+BATCH_SIZE = 8  # on a CPU, activations that fit into its cache; measured in decision 7
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,6 @@ class Epoch:
     """Of the epoch, evaluation included."""
 
 
-COLUMNS = tuple(field.name for field in fields(Epoch))
 EpochHook = Callable[[Epoch], object]
 Scores = tuple[float, float]  # loss, accuracy
 
@@ -75,7 +74,6 @@ def fit(
     on_epoch: EpochHook,
     before: Epoch | None = None,
     stage: str = "finetune",
-    label: str = "train",
 ) -> Fitted:
     """Trains ``network`` and leaves it with the weights that were best.
 
@@ -91,7 +89,6 @@ def fit(
         before: The row of the model as it comes in, if that is worth keeping: it is kept where no epoch is
             better, or, where nothing is selected, where none comes to its end.
         stage: Name of this stage in the rows.
-        label: Name in the progress display.
 
     Raises:
         RunError: HS-RUN-010, the loss is not finite and there is no earlier model to keep.
@@ -111,7 +108,7 @@ def fit(
             started = time.perf_counter()
             loss_sum, correct, seen = 0.0, 0, 0
             with console.progress(
-                batches.steps, f"{label} epoch {number}/{recipe.epochs}", "batches"
+                batches.steps, f"{stage} epoch {number}/{recipe.epochs}", "batches"
             ) as advance:
                 for inputs, labels in batches.epoch(number):
                     set_rates(optimizer, initial_rates, rate_factor(recipe, step, total_steps))

@@ -17,7 +17,7 @@ from headstart.data.preprocess import Preprocess
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.precision import Format, choose_device, choose_precision
 from headstart.training.batches import Slices
-from headstart.training.recipes import Recipe, resolve_recipe
+from headstart.training.recipes import Recipe, Trains, resolve_recipe
 
 CACHE_LIMIT = 6 * 2**30  # bytes of cached activations; fixed, so that a plan does not depend on free memory
 
@@ -84,11 +84,10 @@ class Plan:
                 "strength by 5-fold cross-validation"
             )
         if self.epochs:
-            part = {
-                "head": "the head of the frozen network",
-                "top": f"the top of the network (from {self.cut}) and the head",
-                "all": "the whole network" + ("" if recipe.pretrained else " from random weights"),
-            }[recipe.trains]
+            whole = "the whole network" + ("" if recipe.pretrained else " from random weights")
+            part = {None: whole, "stem": whole, "head": "the head of the frozen network"}.get(
+                self.cut, f"the top of the network (from {self.cut}) and the head"
+            )
             views = f"{self.views} cached views per picture" if self.views else "new views every epoch"
             lines.append(
                 f"{self.config.strategy}: {part}, {recipe.epochs} epochs x {self.steps_per_epoch} steps of "
@@ -106,6 +105,8 @@ class Plan:
                 if self.selection_pictures
                 else "kept: the last epoch (nothing is selected)"
             )
+        elif self.config.strategy != "probe":
+            lines.append("kept: the probe, as there are too few pictures to choose an epoch on")
         lines.append(
             f"{self.fmt.device}, {self.fmt.precision}, {console.counted(self.threads, 'thread', 'threads')}, "
             f"{console.counted(self.workers, 'reader', 'readers')}, seed {self.config.seed}"
@@ -132,8 +133,8 @@ def make_plan(config: TrainConfig, model: Classifier, dataset: Dataset, preproce
     fmt = Format(device, choose_precision(asked, device))
     n_train = len(dataset.indices("train"))
     n_selection = len(dataset.indices("selection")) if recipe.selection > 0 else 0
-    if n_selection == 0:
-        recipe = dataclasses.replace(recipe, selection=0.0)
+    if n_selection == 0 and recipe.selection > 0:
+        recipe = without_selection(recipe)
 
     cut = first_trainable(recipe, model, config.freeze)
     if recipe.trains == "top" and cut is None:
@@ -167,6 +168,12 @@ def make_plan(config: TrainConfig, model: Classifier, dataset: Dataset, preproce
         selection_pictures=n_selection,
         steps_per_epoch=len(Slices(n_train, recipe.batch_size).bounds()),
     )
+
+
+def without_selection(recipe: Recipe) -> Recipe:
+    """The recipe where too few pictures are there to choose on: what starts from a probe stays the probe."""
+    trains: Trains = "nothing" if recipe.head_init == "probe" else recipe.trains
+    return dataclasses.replace(recipe, selection=0.0, trains=trains)
 
 
 def first_trainable(recipe: Recipe, model: Classifier, freeze: str | None) -> str | None:

@@ -18,6 +18,8 @@ from headstart.config import Fit, HeadInit, Strategy, TrainConfig
 from headstart.data.augment import AUGMENTATIONS
 from headstart.errors import ConfigError, nearest
 
+Trains = Literal["nothing", "head", "top", "all"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -29,9 +31,9 @@ class Recipe:
     """Start from the source model's weights; otherwise from random ones."""
     head_init: HeadInit = "probe"
     """The new output layer starts from a linear probe, from Xavier-uniform weights, or from zeros."""
-    trains: Literal["nothing", "head", "top", "all"] = "top"
+    trains: Trains = "top"
     """What moves after the head is set: nothing, the head, the top quarter of the stages, or all."""
-    views: int = 10
+    views: int = 8
     """Random views per picture that run through the frozen part once; 0: new ones every epoch."""
     augmentation: str = "default"
     """The random views: a key of `headstart.data.augment.AUGMENTATIONS`."""
@@ -41,7 +43,7 @@ class Recipe:
     """AdamW (betas .9, .999), or SGD with `momentum`."""
     momentum: float = 0.0
     """Momentum of SGD."""
-    lr: float = 1e-4
+    lr: float = 5e-5
     """Learning rate of the backbone."""
     head_lr_factor: float = 1.0
     """Learning rate of the head / that of the backbone."""
@@ -57,7 +59,7 @@ class Recipe:
     """Whether BatchNorm layers that train use batch statistics and update their running ones."""
     batch_size: int = 32
     """Pictures per step; the last batch of an epoch may be smaller."""
-    epochs: int = 10
+    epochs: int = 8
     """Passes over the training pictures."""
     selection: float = 0.2
     """Fraction of the training pictures that is set aside to choose the epoch; 0: the last epoch is kept."""
@@ -191,6 +193,8 @@ def check_consistency(config: TrainConfig) -> None:
         faults.append("--strategy scratch knows no source classes: leave out --head-from")
     if config.strategy == "scratch" and config.weights:
         faults.append("--strategy scratch starts from random weights: leave out --weights")
+    if config.strategy == "scratch" and config.head_init == "probe":
+        faults.append("--strategy scratch has no features to probe: leave out --head-init probe")
     if config.head_from and config.head_init == "probe":
         faults.append("--head-from and --head-init probe both set the head: leave one out")
     if config.strategy == "probe":
@@ -202,6 +206,8 @@ def check_consistency(config: TrainConfig) -> None:
                 ("--freeze", "part left to freeze", config.freeze),
                 ("--head-from", "other start of the head", config.head_from or None),
                 ("--head-init", "other start of the head", config.head_init),
+                ("--batch-size", "batches", config.batch_size),
+                ("--augment", "random views", config.augment),
             )
             if value is not None
         ]

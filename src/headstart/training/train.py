@@ -69,7 +69,7 @@ class Trainer:
         cut = plan.cut or (HEAD if plan.epochs == 0 else None)
         cached = cut is not None and (plan.views > 0 or plan.epochs == 0)
         watched: Tensor | None = None
-        if cached:
+        if cached and (plan.selection_pictures or plan.epochs):
             assert cut is not None
             watched = self.run_below(cut, self.watched_ids, "reading the network's features")
         if plan.recipe.head_init == "probe":
@@ -103,7 +103,6 @@ class Trainer:
             on_epoch=self.on_epoch,
             before=before,
             stage=plan.config.strategy,
-            label=plan.config.strategy,
         )
         rows = ((before,) if before else ()) + fitted.epochs
         return Trained(rows, fitted.kept, fitted.interrupted, probe)
@@ -135,6 +134,8 @@ class Trainer:
             # No picture is set aside: the out-of-fold scores are the honest ones.
             out_of_fold = torch.from_numpy(np.log(probe.out_of_fold.clip(1e-12)))
             val_loss, val_accuracy = loss_and_accuracy(out_of_fold, torch.from_numpy(self.labels))
+        elif plan.selection_pictures == 0:
+            val_loss = val_accuracy = float("nan")
         else:
             network = model.above(cut) if watched is not None else model
             val_loss, val_accuracy = self.scores(network, watched)
@@ -190,16 +191,17 @@ class Trainer:
         """A random view of a training picture: uint8 [S, S, 3]; a function of seed, epoch, content."""
         index = int(self.train_ids[position])
         preprocess = self.pictures.preprocess
-        if self.plan.recipe.from_originals:
-            source = np.asarray(self.pictures.original(index))
-        elif preprocess.fit == "pad":
+        augmentation = AUGMENTATIONS[self.plan.recipe.augmentation]
+        if preprocess.fit == "pad":
             source = self.evaluation_view(index)
+        elif self.plan.recipe.from_originals and augmentation.scale is not None:
+            source = np.asarray(self.pictures.original(index))
         else:
             source = self.pictures[index]
         return augment(
             source,
             preprocess.img_size,
-            AUGMENTATIONS[self.plan.recipe.augmentation],
+            augmentation,
             seed=self.plan.config.seed,
             epoch=epoch,
             sample_id=str(self.dataset.file_hashes[index]),

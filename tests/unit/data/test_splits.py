@@ -131,3 +131,10 @@ def test_a_class_of_copies_of_one_picture_stays_in_training() -> None:
     keys = ["same"] * 30 + hashes(30)
     result = assign_splits([""] * 60, labels, keys, ["a", "b"])
     assert set(result.splits[:30]) == {"train"}
+
+
+def test_a_training_part_alone_is_split() -> None:
+    result = assign([100, 20], ["train"] * 120)
+    assert counts(result, [100, 20]) == {"train": [70, 14], "selection": [15, 3], "test": [15, 3]}
+    assert result.reported == "test"
+    assert result.notes[0] == "there is only a training part: a part to report on is split off"

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from headstart.training.probe import EPSILON, FOLDS, STRENGTHS, fit_probe, stratified_folds
+from headstart.training.probe import CLEARLY, EPSILON, FOLDS, STRENGTHS, fit_probe, stratified_folds
 
 CASES = [(60, 8, 2), (60, 8, 5), (30, 120, 2), (40, 120, 5)]
 
@@ -72,8 +72,11 @@ def test_the_strength_is_the_best_of_scikit_learns_cross_validation(n: int, d: i
             np.testing.assert_allclose(probe.out_of_fold, held_out, atol=2e-3 if n < d else 2e-5)
     assert probe.strength == STRENGTHS[int(np.argmin(losses))]
     strengths, ours, accuracies = zip(*probe.table, strict=True)
-    assert strengths == STRENGTHS
-    np.testing.assert_allclose(ours, losses, atol=1e-4)
+    assert strengths == STRENGTHS[: len(ours)] and len(ours) > int(np.argmin(losses))
+    assert len(ours) == len(STRENGTHS) or ours[-1] > CLEARLY * min(ours)
+    np.testing.assert_allclose(
+        ours, losses[: len(ours)], rtol=5e-4
+    )  # the table ranks strengths: four digits do
     assert accuracies[int(np.argmin(ours))] == (probe.out_of_fold.argmax(1) == labels).mean()
 
 
