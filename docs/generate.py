@@ -29,6 +29,7 @@ AREAS = {
     "USAGE": "The command line",
     "CONFIG": "Settings",
     "DATA": "The pictures",
+    "INTERNAL": "headstart itself",
     "MODEL": "Models and their weights",
     "RUN": "Runs and the disk",
     "EVAL": "Evaluating",

@@ -5,13 +5,14 @@ Each line of `train` is one stage: settings, run folder, pictures, network, plan
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -100,8 +101,9 @@ def train(
         for line in plan.lines():
             console.say(line)
 
-        trained = carry_out(plan, model, dataset, pictures, folder, hook)
-        result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started)
+        with processor_threads(plan.threads):
+            trained = carry_out(plan, model, dataset, pictures, folder, hook)
+            result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started)
         for line in ("", *report_lines(result, place=place_of(dataset, dataset.reported_split))):
             console.say(line)
         console.say(f"\n{folder}: trained and evaluated in {time.perf_counter() - started:.0f} s")
@@ -210,6 +212,19 @@ def build_model(
     return model
 
 
+@contextlib.contextmanager
+def processor_threads(number: int) -> Iterator[None]:
+    """Training and evaluation on the plan's threads; the process' own number afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def carry_out(
     plan: Plan, model: Classifier, dataset: Dataset, pictures: Pictures, folder: Path, hook: EpochHook | None
 ) -> Trained:
@@ -226,14 +241,9 @@ def carry_out(
 
     watched = "selection" if plan.selection_pictures else f"{dataset.reported_split}, not selected on"
     log = EpochLog(folder, watched, save, hook)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(plan.threads)
-    try:
-        with torch.random.fork_rng():  # dropout and stochastic depth draw from the global generator
-            torch.manual_seed(plan.config.seed)
-            trained = Trainer(model, dataset, pictures, plan, log).train()
-    finally:
-        torch.set_num_threads(threads)
+    with torch.random.fork_rng():  # dropout and stochastic depth draw from the global generator
+        torch.manual_seed(plan.config.seed)
+        trained = Trainer(model, dataset, pictures, plan, log).train()
     save(trained.kept)
     if trained.interrupted:
         log.rows = list(trained.epochs)  # the interrupt may have come while one was written

@@ -117,8 +117,6 @@ def run_folder(config: TrainConfig, data: Data) -> Iterator[Path]:
     except BaseException:
         if (folder / MODEL_FOLDER / "model.json").exists():
             console.warn(f"{folder}: the model is saved, but it was not measured to the end")
-        elif (folder / "results.csv").exists():
-            console.warn(f"{folder}: the figures of the epochs are kept; there is no model yet")
         else:
             shutil.rmtree(folder, ignore_errors=True)
             if output_is_new:

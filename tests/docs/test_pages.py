@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 import shutil
@@ -197,7 +198,9 @@ def test_the_reference_of_files_has_every_column() -> None:
     from headstart.data.dataset import CSV_COLUMNS
     from headstart.deployment.predict import COLUMNS as PREDICT_COLUMNS
     from headstart.evaluation.predictions import COLUMNS as EVALUATION_COLUMNS
-    from headstart.training.fit import COLUMNS as EPOCH_COLUMNS
+    from headstart.training.fit import Epoch
+
+    EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(Epoch))  # noqa: N806
 
     page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
     for columns in (CSV_COLUMNS, PREDICT_COLUMNS, EVALUATION_COLUMNS, EPOCH_COLUMNS):

@@ -206,8 +206,6 @@ def check_consistency(config: TrainConfig) -> None:
                 ("--freeze", "part left to freeze", config.freeze),
                 ("--head-from", "other start of the head", config.head_from or None),
                 ("--head-init", "other start of the head", config.head_init),
-                ("--batch-size", "batches", config.batch_size),
-                ("--augment", "random views", config.augment),
             )
             if value is not None
         ]

@@ -228,7 +228,8 @@ def test_without_selection_pictures_nothing_is_selected(shapes_folder: Path, mod
     plan = planned(model, dataset)
     assert plan.recipe.selection == 0.0
     assert plan.selection_pictures == 0
-    assert "kept: the last epoch (nothing is selected)" in plan.lines()
+    assert plan.recipe.trains == "nothing"
+    assert "kept: the probe, as there are too few pictures to choose an epoch on" in plan.lines()
 
 
 def test_an_unknown_device(model: Classifier, dataset: Dataset) -> None:
