@@ -30,7 +30,7 @@ LICENCE = (
 TEST_FRACTION = 0.25
 PUBLISHED = (("published: SVM on hand-made features", 0.8244), ("published: VGG-19, fine-tuned", 0.8842))
 PUBLISHED_TESTS = 656
-SETTINGS = TrainConfig(fit="pad", augment="dihedral", img_size=256, lr=3e-4)
+SETTINGS = TrainConfig(fit="pad", augment="dihedral", img_size=256)
 """Cells are square and may lie any way round; cracks are fine, so nothing is cropped away."""
 
 Cell = tuple[str, str, str]  # path, label, split
@@ -112,7 +112,7 @@ def demo(
             SETTINGS, strategy=strategy, seed=seed, output=output, name=f"solar-cells-{strategy}"
         )
         if strategy == "probe":
-            config = dataclasses.replace(config, augment=None, lr=None)
+            config = dataclasses.replace(config, augment=None)
         run = train(data, config)
         if run.interrupted:
             raise KeyboardInterrupt
