@@ -86,7 +86,8 @@ def lesson(data: Path) -> Rows:
             _, compared = timed(["evaluate", "--json", *(row["run"] for row in both)])
             text = json.dumps(compared["comparison"])
             for row, name in zip(both, ("finetune", "scratch"), strict=True):
-                text = text.replace(row["run"], name)
+                text = text.replace(json.dumps(row["run"]), json.dumps(name))
+                text = text.replace(f"{row['run']} ", f"{name} ")
             rows += [*both, {"seed": seed, "comparison": json.loads(text)}]
     return rows
 
