@@ -182,7 +182,7 @@ def minimise(
         start = x.new_zeros(x.shape[1] + 1, targets.shape[1])
     scaled = (start / step).requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [scaled], max_iter=400, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        [scaled], max_iter=400, tolerance_grad=1e-8, tolerance_change=1e-14, line_search_fn="strong_wolfe"
     )
 
     def objective() -> torch.Tensor:
