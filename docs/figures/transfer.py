@@ -36,7 +36,7 @@ from headstart.metrics import wilson_interval
 from headstart.model import zoo
 from headstart.model.bundle import load_bundle
 from headstart.model.classifier import Classifier
-from headstart.model.features import activations
+from headstart.model.features import FrozenPart
 from headstart.model.precision import Format
 from headstart.training.probe import fit_probe
 
@@ -194,7 +194,8 @@ def frozen(dataset: Dataset, pictures: Pictures, ids: np.ndarray) -> Tensor:
     def view(index: int) -> np.ndarray:
         return pictures.preprocess.evaluation_crop(pictures[index])
 
-    return activations(model, "head", view, ids, preprocess=pictures.preprocess, fmt=FP32, workers=2)
+    part = FrozenPart(model, "head", preprocess=pictures.preprocess, fmt=FP32, workers=2)
+    return part.activations(view, ids).all()
 
 
 # --------------------------------------------------------------------------------------- how deep it helps

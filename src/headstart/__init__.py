@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from headstart.data.fetch import fetch
     from headstart.deployment.predict import Model, Prediction, load
     from headstart.errors import HeadstartError
-    from headstart.run import evaluate, show, train
+    from headstart.run import show, train
+    from headstart.run_evaluation import evaluate
     from headstart.run_folder import Run
     from headstart.training.fit import Epoch
 
@@ -31,7 +32,7 @@ _HOMES = {
     "Prediction": "headstart.deployment.predict",
     "Run": "headstart.run_folder",
     "TrainConfig": "headstart.config",
-    "evaluate": "headstart.run",
+    "evaluate": "headstart.run_evaluation",
     "fetch": "headstart.data.fetch",
     "load": "headstart.deployment.predict",
     "show": "headstart.run",

@@ -19,6 +19,7 @@ from cyclopts.config import Dict
 import headstart
 from headstart.config import DEFAULT_MODEL, Fit, TrainConfig, from_mapping, read_yaml, to_mapping
 from headstart.errors import HeadstartError, UsageError
+from headstart.model.card import has_model
 
 Json = Annotated[bool, Parameter(negative=())]
 Patterns = Annotated[tuple[str, ...], Parameter(negative=())]
@@ -37,11 +38,12 @@ app = App(
 
 @app.command
 def train(
-    data: Path,
+    data: Path | None = None,
     /,
     settings: TrainConfig = TrainConfig(),  # noqa: B008
     *,
     config: Annotated[Path | None, Parameter(alias="-c")] = None,
+    resume: Path | None = None,
     json: Json = False,
 ) -> int:
     """Fine-tune on a folder of pictures, and evaluate.
@@ -49,9 +51,10 @@ def train(
     Args:
         data: Folder with one folder of pictures per class; or with train/ and test/ (or val/) that hold them.
         config: Settings from a YAML file, such as the config.yaml of a run; flags win over it.
+        resume: Go on with an interrupted run, with its pictures and settings, from its last checkpoint.
         json: Print the result as one JSON object.
     """
-    run = headstart.train(data, settings)
+    run = headstart.train(data, settings, resume=resume)
     if json:
         show_json({"run": str(run.path), **run.metrics})
     if run.interrupted:
@@ -87,7 +90,7 @@ def evaluate(
 
 def split_paths(paths: Sequence[Path]) -> tuple[list[Path], Path | None]:
     """Runs and the data folder behind them, told apart by the model that a run holds."""
-    is_run = [(path / "model" / "model.json").is_file() for path in paths]
+    is_run = [has_model(path) for path in paths]
     if len(paths) >= 2 and is_run[0] and not is_run[-1]:
         return list(paths[:-1]), paths[-1]
     if not paths:
@@ -116,7 +119,7 @@ def predict(
         batch_size: Pictures per forward pass.
         workers: Threads that read pictures.
         device: cpu, cuda, cuda:1, mps.
-        strict: Exit with 1 if a picture cannot be read.
+        strict: Exit with 1 if a picture cannot be read, not only if none can.
         json: Print counts as one JSON object (needs --output).
     """
     from headstart.deployment.predict import load, predict_to_csv
@@ -137,7 +140,7 @@ def predict(
         say(
             f"{output}: {counts.rows} rows, {', '.join(f'{n} {name}' for name, n in counts.by_class.items())}"
         )
-    return 1 if strict and counts.failed else 0
+    return 1 if counts.failed and (strict or not counts.ok) else 0
 
 
 @app.command
@@ -148,8 +151,9 @@ def show(
     output: Annotated[Path, Parameter(alias="-o")] = Path("show"),
     model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL,
     img_size: Annotated[int | None, Parameter(alias="--imgsz")] = None,
-    fit: Fit = "crop",
-    augment: str = "default",
+    recipe: str = "default",
+    fit: Fit | None = None,
+    augment: str | None = None,
     per_class: int = 4,
     seed: int = 0,
     exclude: Patterns = (),
@@ -162,8 +166,9 @@ def show(
         output: Folder for lesson.png (first 8 of the first class, last 8 of the last) and classes.png.
         model: Whose input is shown.
         img_size: Input size in pixels.
-        fit: How a picture becomes square: crop, pad, squash.
-        augment: Random views to show: none, flip, default, d2l, dihedral.
+        recipe: Whose views are shown: default, d2l.
+        fit: How a picture becomes square: crop, pad, squash. Default: the recipe's.
+        augment: Random views to show: none, flip, default, d2l, dihedral. Default: the recipe's.
         per_class: Pictures of each class in classes.png.
         seed: Of the sample and the random views.
         exclude: Leave out files and folders whose relative path matches this pattern (repeatable).
@@ -175,6 +180,7 @@ def show(
         per_class=per_class,
         model=model,
         img_size=img_size,
+        recipe=recipe,
         fit=fit,
         augment=augment,
         seed=seed,

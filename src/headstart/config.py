@@ -97,6 +97,9 @@ class TrainConfig:
     workers: Annotated[int | None, Parameter(alias="-j")] = None
     """Threads that read pictures. Results do not depend on it. Default: the number of cores."""
 
+    cache: float = 10.0
+    """Disk space for resized pictures and activations that later runs use again, GB. 0: none is used."""
+
     exclude: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     """Leave out files and folders whose relative path matches this pattern (repeatable)."""
 
@@ -111,6 +114,7 @@ class TrainConfig:
                 ("threads", "1 or more", self.threads, self.threads is None or self.threads >= 1),
                 ("workers", "1 or more", self.workers, self.workers is None or self.workers >= 1),
                 ("seed", "0 or more", self.seed, self.seed >= 0),
+                ("cache", "0 or more", self.cache, self.cache >= 0),
                 (
                     "name",
                     "one folder name",

@@ -126,24 +126,19 @@ def _plain_lines(total: int, label: str, unit: str) -> Callable[[int], None]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, indent: str = "  ") -> str:
     """Aligned plain-text columns; numbers to the right. Wide (CJK) letters count two places."""
-    from unicodedata import combining, east_asian_width
-
-    def width(text: str) -> int:
-        return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
-
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(width(row[i]) for row in cells) for i in range(len(header))]
+    widths = [max(text_width(row[i]) for row in cells) for i in range(len(header))]
     right = [
         bool(rows) and all(isinstance(row[i], int | float) or str(row[i])[:1].isdigit() for row in rows)
         for i in range(len(header))
     ]
 
+    def padded(cell: str, i: int) -> str:
+        space = " " * (widths[i] - text_width(cell))
+        return space + cell if right[i] else cell + space
+
     def line(row: Sequence[str]) -> str:
-        padded = [
-            " " * (widths[i] - width(cell)) + cell if right[i] else cell + " " * (widths[i] - width(cell))
-            for i, cell in enumerate(row)
-        ]
-        return (indent + "  ".join(padded)).rstrip()
+        return (indent + "  ".join(padded(cell, i) for i, cell in enumerate(row))).rstrip()
 
     return "\n".join(line(row) for row in cells)
 
@@ -151,3 +146,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, indent: st
 def counted(n: int, one: str, many: str) -> str:
     """A number with its noun: ``1 picture``, ``3 pictures``."""
     return f"{n:,} {one if n == 1 else many}"
+
+
+def text_width(text: str) -> int:
+    """Places that a text takes on a terminal: wide (CJK) letters two, combining marks none."""
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)

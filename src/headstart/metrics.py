@@ -233,12 +233,6 @@ def in_top_k(truth: ArrayLike, probabilities: ArrayLike, k: int) -> NDArray[np.b
     return np.asarray(rank < min(k, p.shape[1]))
 
 
-def top_k_accuracy(truth: ArrayLike, probabilities: ArrayLike, k: int) -> float:
-    """Fraction of pictures whose class is among the k most probable; nan without pictures."""
-    hits = in_top_k(truth, probabilities, k)
-    return int(hits.sum()) / hits.size if hits.size else math.nan
-
-
 def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> float:
     """Exact two-sided McNemar p-value for two models on the same pictures.
 

@@ -6,14 +6,9 @@ Each line of `train` is one stage: settings, run folder, pictures, network, plan
 from __future__ import annotations
 
 import contextlib
-import csv
-import dataclasses
-import io
-import json
-import threading
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,39 +16,53 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart import console
-from headstart.config import TrainConfig, from_mapping, to_mapping
+from headstart.config import TrainConfig, to_mapping
+from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
-from headstart.data.preprocess import Preprocess
-from headstart.errors import MissingExtraError
-from headstart.evaluation.compare import compare
+from headstart.epoch_log import EpochLog
+from headstart.errors import ConfigError, UsageError
 from headstart.evaluation.evaluate import report_lines, summary
-from headstart.evaluation.measure import measure, predict, write_evaluation
-from headstart.evaluation.predictions import Predictions
-from headstart.model import zoo
+from headstart.evaluation.measure import predict, write_evaluation
+from headstart.model.card import MODEL_FOLDER
 from headstart.run_folder import (
-    MODEL_FOLDER,
+    CHECKPOINTS,
+    CONFIG,
     Data,
     Run,
-    claim,
-    data_name,
-    opened,
+    begun,
+    check_same_plan,
+    check_unchanged,
     output_in_data,
     run_folder,
     write_config,
 )
-from headstart.storage import write_atomic
+from headstart.run_setup import (
+    asks_the_network,
+    preload,
+    recipe_and_preprocess,
+    require_training_packages,
+    settings,
+    source_model,
+    target_model,
+)
+
+DEFAULTS = to_mapping(TrainConfig())
 
 if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
     from headstart.training.fit import Epoch, EpochHook
     from headstart.training.plan import Plan
-    from headstart.training.recipes import Recipe
     from headstart.training.train import Trained
 
 
 def train(
-    data: Data, config: TrainConfig | None = None, *, hook: EpochHook | None = None, **fields: Any
+    data: Data | None = None,
+    config: TrainConfig | None = None,
+    *,
+    resume: Run | str | PathLike[str] | None = None,
+    hook: EpochHook | None = None,
+    **fields: Any,
 ) -> Run:
     """Fine-tunes a pretrained network on pictures and evaluates it.
 
@@ -61,53 +70,116 @@ def train(
         data: A folder of pictures (class folders, with or without split folders), or a list of (path, label)
             or (path, label, split) with split ``train``, ``val`` or ``test``.
         config: All settings at once.
+        resume: A run that was interrupted; it goes on with its own settings and pictures, and on the same
+            machine ends in the weights that it would have had. ``data`` says where the pictures are now, if
+            they have moved or were a list.
         hook: Called with each `headstart.training.fit.Epoch` as it ends. If it raises, it is switched off
             with a warning and the run goes on.
         fields: Single settings, by the names of `TrainConfig`: ``train(data, model="torchvision/resnet18")``.
 
     Returns:
-        The run; its folder is never one that existed.
+        The run; its folder is never one that existed, but for ``resume``.
 
     Raises:
         ConfigError, DataError, ModelError, RunError: with a stable code and what to do.
     """
     config = settings(config, fields)
+    if resume is not None:
+        folder, data, config = continued(resume, data, config)
+        place: contextlib.AbstractContextManager[Path] = contextlib.nullcontext(folder)
+        output = folder.parent
+    elif data is None:
+        raise UsageError(
+            "HS-USAGE-005",
+            "No pictures were given.",
+            fix="headstart train DATA. See `headstart train --help`.",
+        )
+    else:
+        place, output = run_folder(config, data), config.output
     require_training_packages()
     started = time.perf_counter()
+    recipe, preprocess = recipe_and_preprocess(config)  # imports timm for most models: not beside `preload`
     preloading = preload("torch", "timm")
-
-    recipe, preprocess = recipe_and_preprocess(config)
-    own_output = output_in_data(config.output, data)
-    with run_folder(config, data) as folder, console.logged_to(folder / "log.txt"):
+    source = None
+    if asks_the_network(config):
+        preloading.join()
+        source = source_model(config, recipe.pretrained)
+    own_output = output_in_data(output, data)
+    cache = Cache(int(config.cache * GIGABYTE)) if config.cache else None
+    with place as folder, console.logged_to(folder / "log.txt"):
         dataset, pictures = load_dataset(
             data,
             preprocess=preprocess,
             exclude=(*config.exclude, *own_output),
             selection=recipe.selection,
             workers=config.workers,
+            cache=cache,
         )
         for line in (dataset.tree(), *dataset.notes):
             console.say(line)
         console.say(f"run: {folder}")
-        dataset.write_csv(folder / "dataset.csv")
+        if resume is None:
+            dataset.write_csv(folder / "dataset.csv")
+        else:
+            check_unchanged(folder, dataset)
         preloading.join()
 
         from headstart.training.plan import make_plan
 
-        model = build_model(config, recipe.pretrained, recipe.head_init, dataset.classes)
+        source = source or source_model(config, recipe.pretrained)
+        model = target_model(config, recipe, source, dataset.classes)
         plan = make_plan(config, model, dataset, pictures.preprocess)
-        write_config(folder / "config.yaml", plan, data)
+        if resume is None:
+            write_config(folder / CONFIG, plan, data)
+        else:
+            check_same_plan(folder, plan)
         console.say(f"{config.model}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
         for line in plan.lines():
             console.say(line)
 
         with processor_threads(plan.threads):
-            trained = carry_out(plan, model, dataset, pictures, folder, hook)
+            trained = carry_out(
+                plan, model, dataset, pictures, cache, folder, hook, resumed=resume is not None
+            )
             result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started)
+        if not trained.interrupted:
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         for line in ("", *report_lines(result, place=place_of(dataset, dataset.reported_split))):
             console.say(line)
         console.say(f"\n{folder}: trained and evaluated in {time.perf_counter() - started:.0f} s")
+        if trained.interrupted:
+            console.say(f"to go on: headstart train --resume {folder}")
     return Run(folder, interrupted=trained.interrupted)
+
+
+def continued(
+    resume: Run | str | PathLike[str], data: Data | None, config: TrainConfig
+) -> tuple[Path, Data, TrainConfig]:
+    """The folder, data and settings of an interrupted run.
+
+    Raises:
+        RunError: as `headstart.run_folder.begun`.
+        ConfigError: HS-CONFIG-010, further settings were given.
+        UsageError: HS-USAGE-005, the run's data were a list, which must be given again.
+    """
+    changed = sorted(name for name, value in to_mapping(config).items() if value != DEFAULTS[name])
+    if changed:
+        raise ConfigError(
+            "HS-CONFIG-010",
+            "A run that goes on keeps its settings.",
+            details=[f"--{name.replace('_', '-')} is given" for name in changed],
+            fix="Leave these out, or start a new run without --resume.",
+        )
+    folder, own_data, config = begun(resume)
+    chosen = own_data if data is None else data  # the same pictures may have moved
+    if chosen is None:
+        raise UsageError(
+            "HS-USAGE-005",
+            "No pictures were given: this run was begun with a list, which its folder cannot name.",
+            where=folder,
+            fix="Give the same list again: headstart.train(list, resume=run)",
+        )
+    return folder, chosen, config
 
 
 def show(
@@ -143,73 +215,13 @@ def show(
         Path(folder),
         preprocess=preprocess,
         augment=recipe.augmentation,
+        from_originals=recipe.from_originals,
         per_class=per_class,
         seed=config.seed,
         selection=recipe.selection,
         exclude=config.exclude,
         name=config.name or "",
     )
-
-
-def settings(config: TrainConfig | None, fields: Mapping[str, Any]) -> TrainConfig:
-    """A configuration, with single settings laid over it."""
-    if config is None:
-        return from_mapping(fields)
-    return from_mapping({**to_mapping(config), **fields}) if fields else config
-
-
-def recipe_and_preprocess(config: TrainConfig) -> tuple[Recipe, Preprocess]:
-    """How a configuration trains, and how it turns pictures into the network's input."""
-    from headstart.training.recipes import resolve_recipe
-
-    recipe = resolve_recipe(config)
-    preprocess = zoo.preprocess(config.model, config.img_size, fit=recipe.fit)
-    if recipe.resize is not None:
-        preprocess = dataclasses.replace(preprocess, resize=recipe.resize_for(preprocess.img_size))
-    return recipe, preprocess
-
-
-def require_training_packages() -> None:
-    """Says the pip line where the extra ``train`` is not installed.
-
-    Raises:
-        MissingExtraError: HS-INSTALL-001.
-    """
-    from importlib.util import find_spec
-
-    if any(find_spec(name) is None for name in ("torch", "torchvision", "timm", "matplotlib")):
-        raise MissingExtraError("train", "Training")
-
-
-def preload(*modules: str) -> threading.Thread:
-    """Imports slow modules while pictures are being decoded."""
-
-    def work() -> None:
-        for name in modules:
-            import_module(name)
-
-    thread = threading.Thread(target=work, daemon=True, name="preload")
-    thread.start()
-    return thread
-
-
-def build_model(
-    config: TrainConfig, pretrained: bool, head_init: str, classes: tuple[str, ...]
-) -> Classifier:
-    """The source model with a new head for these classes."""
-    from headstart.model.transfer import reinitialise, transfer
-
-    source = zoo.create(config.model, weights=config.weights, pretrained=pretrained, img_size=config.img_size)
-    model = transfer(
-        source,
-        classes,
-        head_init="zeros" if head_init == "zeros" else "xavier",
-        head_from=config.head_from,
-        seed=config.seed,
-    )
-    if not pretrained:
-        reinitialise(model, config.seed)
-    return model
 
 
 @contextlib.contextmanager
@@ -226,100 +238,81 @@ def processor_threads(number: int) -> Iterator[None]:
 
 
 def carry_out(
-    plan: Plan, model: Classifier, dataset: Dataset, pictures: Pictures, folder: Path, hook: EpochHook | None
+    plan: Plan,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    cache: Cache | None,
+    folder: Path,
+    hook: EpochHook | None,
+    *,
+    resumed: bool,
 ) -> Trained:
     """Trains as planned; after each epoch the row, the curves and the hook."""
     import torch
 
     from headstart.model.memory import keep_freed_memory
+    from headstart.training.checkpoint import Checkpoint
     from headstart.training.train import Trainer
 
     keep_freed_memory()
 
-    def save(kept: int) -> None:
-        save_model(folder, model, dataset, pictures, plan, kept)
+    def save(best: Epoch) -> None:
+        save_model(folder, model, dataset, pictures, plan, best.epoch)
 
     watched = "selection" if plan.selection_pictures else f"{dataset.reported_split}, not selected on"
-    log = EpochLog(folder, watched, save, hook)
+    log = EpochLog(folder, watched, hook)
+    checkpoint = Checkpoint(folder / CHECKPOINTS / "last.safetensors")
+    if (saved := checkpoint.load()) is not None:
+        log.rows = list(saved.progress.all_rows)
+        console.say(f"goes on in epoch {saved.progress.epoch} after {saved.progress.batches} batches")
+    elif resumed:
+        console.say("no checkpoint was written yet: training starts again from the beginning")
     with torch.random.fork_rng():  # dropout and stochastic depth draw from the global generator
         torch.manual_seed(plan.config.seed)
-        trained = Trainer(model, dataset, pictures, plan, log).train()
-    save(trained.kept)
+        trainer = Trainer(
+            model,
+            dataset,
+            pictures,
+            plan,
+            on_epoch=log,
+            on_best=save,
+            cache=cache,
+            checkpoint=checkpoint,
+            saved=saved,
+        )
+        trained = trainer.train()
+    save_model(folder, model, dataset, pictures, plan, trained.kept, trained.share)
     if trained.interrupted:
         log.rows = list(trained.epochs)  # the interrupt may have come while one was written
         log.write()
         console.warn("interrupted: the best model so far is saved and evaluated (Ctrl-C again stops at once)")
-    if len(trained.epochs) > 1 and plan.selection_pictures:
-        kept = trained.epochs[[row.epoch for row in trained.epochs].index(trained.kept)]
-        name = "the probe, which no epoch surpassed" if kept.epoch == 0 else f"epoch {kept.epoch}"
-        console.say(
-            f"kept: {name} (accuracy {kept.val_accuracy:.3f}, loss {kept.val_loss:.3f} "
-            f"on {plan.selection_pictures} selection pictures)"
-        )
+    if trained.best is not None and len(trained.epochs) > 1 and plan.selection_pictures:
+        console.say(kept_line(trained.best, trained.share, plan.selection_pictures))
     return trained
 
 
-class EpochLog:
-    """What happens after each epoch: a line, ``results.csv``, ``curves.png`` and the user's hook.
-
-    The probe is saved at once: from then on the run holds a complete model, whatever happens.
-    """
-
-    def __init__(
-        self, folder: Path, watched: str, save: Callable[[int], None], hook: EpochHook | None
-    ) -> None:
-        self.folder = folder
-        self.watched = watched
-        self.save = save
-        self.hook = hook
-        self.rows: list[Epoch] = []
-
-    def __call__(self, row: Epoch) -> None:
-        self.rows.append(row)
-        watched = "out of fold" if row.epoch == 0 and "not selected" in self.watched else self.watched
-        name = row.stage if row.epoch == 0 else f"{row.stage} epoch {row.epoch}"
-        console.say(
-            f"{name}: loss {row.train_loss:.3f}, train accuracy {row.train_accuracy:.3f}, "
-            f"{watched}: loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}, "
-            f"{row.images_per_second:.0f} pictures/s, {row.seconds:.1f} s"
-        )
-        self.write()
-        if row.epoch == 0:
-            self.save(0)
-        self.call_hook(row)
-
-    def write(self) -> None:
-        """``results.csv``, and ``curves.png`` once there is more than the probe to draw."""
-        from headstart.evaluation.plots import draw_curves, show_live
-
-        rows = [dataclasses.asdict(one) for one in self.rows]
-        write_atomic(self.folder / "results.csv", as_csv(rows))
-        if self.rows[-1].epoch > 0:
-            draw_curves(rows, self.folder / "curves.png", reported=self.watched)
-            show_live(self.folder / "curves.png")
-
-    def call_hook(self, row: Epoch) -> None:
-        if self.hook is None:
-            return
-        try:
-            self.hook(row)
-        except Exception as error:
-            console.warn(f"the epoch hook raised {type(error).__name__}: {error}. It is switched off.")
-            self.hook = None
-
-
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def kept_line(best: Epoch, share: float, pictures: int) -> str:
+    """Which weights the model has, for a person."""
+    name = "the probe, which nothing surpassed" if best.epoch == 0 else f"epoch {best.epoch}"
+    if share < 1:
+        name = f"a mix, {share:.0%} of epoch {best.epoch} and {1 - share:.0%} of the probe"
+    return (
+        f"kept: {name} (accuracy {best.val_accuracy:.3f}, loss {best.val_loss:.3f} "
+        f"on {pictures} selection pictures)"
+    )
 
 
 def save_model(
-    folder: Path, model: Classifier, dataset: Dataset, pictures: Pictures, plan: Plan, kept: int
+    folder: Path,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    plan: Plan,
+    kept: int,
+    share: float = 1.0,
 ) -> None:
-    """Writes the bundle; ``kept`` is the epoch whose weights the model has."""
+    """Writes the bundle; ``kept`` is the epoch whose weights the model has now, to this share."""
     from headstart.model.bundle import save_bundle
 
     save_bundle(
@@ -332,6 +325,7 @@ def save_model(
             "strategy": plan.config.strategy,
             "recipe": plan.recipe.name,
             "epoch": kept,
+            "share": share,
         },
     )
 
@@ -355,11 +349,14 @@ def evaluate_trained(
     result |= {
         "seconds": time.perf_counter() - started,
         "epoch": trained.kept,
+        "share": trained.share,
         "strategy": plan.config.strategy,
         "recipe": plan.recipe.name,
         "model": plan.config.model,
         "fingerprint": dataset.fingerprint,
     }
+    if trained.interrupted:
+        result["interrupted"] = True
     write_evaluation(folder, table, result)
     return result
 
@@ -367,60 +364,3 @@ def evaluate_trained(
 def place_of(dataset: Dataset, split: str) -> str:
     """How to call a split's pictures: by their folder, or as a part of the data."""
     return f"{split}/" if dataset.layout == "split-folders" else f"the {split} part"
-
-
-def identified(table: Predictions, folder: Path) -> Predictions:
-    """The table with each picture's content in its path, so that only the same pictures are compared."""
-    with open(folder / "dataset.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        content = {row["path"]: row["file_hash"] for row in csv.DictReader(file)}
-    return dataclasses.replace(table, paths=tuple(f"{path} {content[path]}" for path in table.paths))
-
-
-def evaluate(
-    *runs: Run | str | PathLike[str],
-    data: Data | None = None,
-    exclude: Sequence[str] = (),
-    workers: int | None = None,
-    device: str | None = None,
-) -> dict[str, Any]:
-    """Figures of one or several runs; several are compared on the same pictures.
-
-    Args:
-        runs: Runs or their folders.
-        data: Pictures to measure on; None: the pictures that each run reported on.
-        exclude: Patterns to leave out of ``data``.
-        workers: Threads that read pictures.
-        device: Where to compute.
-
-    Returns:
-        ``runs``: the summary of each by its folder; ``comparison`` if there are several. With ``data``,
-        tables and figures also stand in ``RUN/evaluations/NAME/``.
-
-    Raises:
-        RunError: HS-RUN-020, no such run.
-        DataError: as `headstart.evaluation.measure.measure`.
-    """
-    folders = [opened(run) for run in runs]
-    tables: dict[str, Predictions] = {}
-    results: dict[str, Any] = {}
-    for folder in folders:
-        if data is None:
-            table = Predictions.read_csv(folder / "predictions.csv")
-            split = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["split"]
-            result, place = summary(table, split), f"the {split} part of its data"
-            table = identified(table.of_split(split), folder)
-        else:
-            table, result, place = measure(folder, data, exclude=exclude, workers=workers, device=device)
-            place_for_it = claim(folder / "evaluations", data_name(data))
-            write_evaluation(place_for_it, table, result)
-            result["folder"] = str(place_for_it)
-        tables[str(folder)], results[str(folder)] = table, result
-        for line in (f"\n{folder}", *report_lines(result, place=place)):
-            console.say(line)
-    found: dict[str, Any] = {"runs": results}
-    if len(folders) > 1:
-        comparison = compare(tables)
-        for line in ("", *comparison.lines()):
-            console.say(line)
-        found["comparison"] = comparison.to_dict()
-    return found

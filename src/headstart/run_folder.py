@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import escape
-from importlib import metadata
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +17,23 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from headstart import console
-from headstart.config import TrainConfig, to_mapping
-from headstart.errors import ConfigError, RunError, nearest
+from headstart.config import TrainConfig, from_mapping, read_yaml, to_mapping
+from headstart.data.dataset import Dataset
+from headstart.data.listing import listed
+from headstart.errors import ConfigError, DataError, RunError, nearest
 from headstart.evaluation.predictions import Predictions
+from headstart.model.card import MODEL_FOLDER, has_model
 from headstart.storage import storage_errors, write_atomic
+from headstart.versions import versions
 
 if TYPE_CHECKING:
     from headstart.training.plan import Plan
 
 Data = str | PathLike[str] | Sequence[Sequence[Any]]
 
-MODEL_FOLDER = "model"
-PACKAGES = ("headstart", "torch", "torchvision", "timm", "numpy", "pillow")
+CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
+A_LIST = "a list"  # of pictures, which the run's settings cannot name
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Run:
 def write_config(path: Path, plan: Plan, data: Data) -> None:
     """``config.yaml``: the resolved settings; ``headstart train DATA --config`` runs it again."""
     values = {
-        "data": str(Path(data).absolute()) if isinstance(data, str | PathLike) else "a list",
+        "data": str(Path(data).expanduser().absolute()) if isinstance(data, str | PathLike) else A_LIST,
         **to_mapping(plan.config),
         "plan": plan.to_dict(),
         "versions": versions(),
@@ -95,17 +98,101 @@ def write_config(path: Path, plan: Plan, data: Data) -> None:
     write_atomic(path, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+def begun(run: Run | str | PathLike[str]) -> tuple[Path, Data | None, TrainConfig]:
+    """A run that was interrupted: its folder, its data (None for a list) and its settings, nothing left open.
+
+    Raises:
+        RunError: HS-RUN-021, no run was begun here; HS-RUN-022, it has ended.
+        ConfigError: HS-CONFIG-004, its settings cannot be read.
+    """
+    folder = run.path if isinstance(run, Run) else Path(run)
+    if not (folder / CONFIG).is_file():
+        beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
+        known = [path.name for path in beside if (path / CONFIG).is_file()]
+        raise RunError(
+            "HS-RUN-021",
+            f"There is no run to go on with in this folder.{nearest(folder.name, known)}",
+            where=folder,
+            fix="Give the folder of a run that was interrupted after its plan was printed.",
+        )
+    metrics = folder / "metrics.json"
+    if metrics.is_file() and not json.loads(metrics.read_text(encoding="utf-8")).get("interrupted"):
+        raise RunError(
+            "HS-RUN-022",
+            "This run has ended: nothing is left to do.",
+            where=folder,
+            fix=f"Start a new run with its settings: headstart train DATA --config {folder / CONFIG}",
+        )
+    values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    config = from_mapping(read_yaml(folder / CONFIG), where=folder / CONFIG)
+    found = versions()
+    changed = [
+        f"{name} {version} (now {found.get(name, 'none')})"
+        for name, version in values.get("versions", {}).items()
+        if found.get(name) != version
+    ]
+    if changed:
+        console.warn(
+            f"the run was begun with {', '.join(changed)}: it goes on, but does not end in the same weights"
+        )
+    data = values.get("data")
+    return folder, None if data == A_LIST else data, config
+
+
+def check_unchanged(folder: Path, dataset: Dataset) -> None:
+    """The pictures must be those that the run began with.
+
+    Raises:
+        DataError: HS-DATA-018, with how many are new, gone, or have another class or part.
+    """
+    with open(folder / "dataset.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        before = {row["path"]: row for row in csv.DictReader(file) if row["status"] == "ok"}
+    now = {
+        str(path): (str(file_hash), dataset.classes[label], str(split))
+        for path, file_hash, label, split in zip(
+            dataset.paths, dataset.file_hashes, dataset.labels, dataset.splits, strict=True
+        )
+    }
+    new, gone = [path for path in now if path not in before], [path for path in before if path not in now]
+    other = [
+        path
+        for path, facts in now.items()
+        if path in before and facts != tuple(before[path][name] for name in ("file_hash", "class", "split"))
+    ]
+    if new or gone or other:
+        kinds = (("new", new), ("gone", gone), ("with other content, class or part", other))
+        raise DataError(
+            "HS-DATA-018",
+            "The pictures are not those that the run began with.",
+            where=dataset.root,
+            details=[f"{len(paths)} {kind}: {listed(paths)}" for kind, paths in kinds if paths],
+            fix="Put them back, or start a new run.",
+        )
+
+
+def check_same_plan(folder: Path, plan: Plan) -> None:
+    """What a run goes on with must be what it began with.
+
+    Raises:
+        RunError: HS-RUN-024.
+    """
+    saved = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")).get("plan") or {}
+    now = yaml.safe_load(yaml.safe_dump(plan.to_dict()))
+    if saved != now:
+        names = sorted(name for name in {*now, *saved} if saved.get(name) != now.get(name))
+        raise RunError(
+            "HS-RUN-024",
+            "The plan would be another one: the settings were edited, or headstart is another version.",
+            where=folder / CONFIG,
+            details=[f"differs: {name}" for name in names],
+            fix=f"Start a new run with its settings: headstart train DATA --config {folder / CONFIG}",
+        )
 
 
 @contextlib.contextmanager
 def run_folder(config: TrainConfig, data: Data) -> Iterator[Path]:
-    """A new folder ``output/name``, or ``output/name-2``...; removed again if the run fails before its model.
+    """A new folder ``output/name``, or ``output/name-2``...; removed again if the run fails before its model
+    or its first checkpoint.
 
     Raises:
         RunError: HS-RUN-001 to -003, before any work is done.
@@ -115,7 +202,9 @@ def run_folder(config: TrainConfig, data: Data) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        if (folder / MODEL_FOLDER / "model.json").exists():
+        if (folder / CHECKPOINTS).is_dir():
+            console.warn(f"{folder}: not trained to the end; to go on: headstart train --resume {folder}")
+        elif has_model(folder):
             console.warn(f"{folder}: the model is saved, but it was not measured to the end")
         else:
             shutil.rmtree(folder, ignore_errors=True)
@@ -171,9 +260,9 @@ def opened(run: Run | str | PathLike[str]) -> Path:
         RunError: HS-RUN-020, with the nearest name beside it.
     """
     folder = run.path if isinstance(run, Run) else Path(run)
-    if not (folder / MODEL_FOLDER / "model.json").is_file():
+    if not has_model(folder):
         beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
-        known = [path.name for path in beside if (path / MODEL_FOLDER / "model.json").is_file()]
+        known = [path.name for path in beside if has_model(path)]
         raise RunError(
             "HS-RUN-020",
             f"There is no finished run in this folder.{nearest(folder.name, known)}",

@@ -26,7 +26,7 @@ RUN_BLOCKS = {
     "docs/guide/models.md": 3,
     "docs/guide/python.md": 7,
     "docs/guide/recipes.md": 7,
-    "docs/guide/reproducibility.md": 4,
+    "docs/guide/reproducibility.md": 6,
     "docs/quickstart.md": 3,
 }
 """Blocks that run on each page; a page without any is not listed."""
@@ -36,6 +36,7 @@ NOT_RUN = {
     "README.zh-CN.md": 2,
     "docs/guide/data.md": 1,
     "docs/guide/models.md": 2,
+    "docs/guide/reproducibility.md": 1,
     "docs/quickstart.md": 1,
 }
 """Blocks that do not, each with its reason beside it."""
@@ -81,7 +82,7 @@ def workplace(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     # So little work goes faster on one core than shared by several.
-    monkeypatch.setattr("headstart.training.plan.cores", lambda: 1)
+    monkeypatch.setattr("headstart.training.plan.available_cpus", lambda: 1)
     before = signal.getsignal(signal.SIGTERM)
     yield tmp_path
     signal.signal(signal.SIGTERM, before)

@@ -44,7 +44,7 @@ Flags = Callable[..., list[str]]
 @pytest.fixture
 def probe(tiny: dict[str, Any], flags_of: Flags, tmp_path: Path) -> Flags:
     """Words for a probe of the smallest network: ``probe(workers=3)``."""
-    settings = {**tiny, "epochs": None, "strategy": "probe", "output": tmp_path / "runs"}
+    settings = {**tiny, "epochs": None, "batch_size": None, "strategy": "probe", "output": tmp_path / "runs"}
     return lambda **others: flags_of(settings, **others)
 
 
@@ -300,6 +300,34 @@ def test_the_depth_of_16_bit_pictures_is_decided_once_and_announced(
     assert "1 pictures: intensities outside the model's range were clipped." in done.err
 
 
+def test_evaluation_and_prediction_see_the_same_in_16_bit_pictures(
+    command: Any, data: Path, flags: list[str]
+) -> None:
+    """Given to a model that was trained on 8 bits, each picture's range is guessed, in both alike."""
+    draw_folder(data, {"train": 6, "test": 3})
+    _, run = accepted(command, data, flags)
+    other = data.parent / "other"
+    draw_folder(other, {"test": 4})
+    for number, path in enumerate(sorted(other.rglob("*.png"))):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        Image.fromarray(grey * (4 if number % 2 else 250)).save(path.with_stem(f"{number:02}"))
+        path.unlink()
+    evaluated = command("evaluate", run, other)
+    assert evaluated.code == 0
+    assert "12 pictures: more than 8 bits, but the model was trained on 8-bit pictures" in evaluated.err
+    answers = command("predict", run, other / "test", "-o", data.parent / "out.csv")
+    assert answers.code == 0
+
+    def confidences(file: Path) -> dict[str, float]:
+        with open(file, encoding="utf-8", newline="") as rows:
+            return {Path(row["path"]).name: float(row["confidence"]) for row in csv.DictReader(rows)}
+
+    found = confidences(data.parent / "out.csv")
+    assert len(found) == 12
+    expected = confidences(run / "evaluations" / "other" / "predictions.csv")
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
 def test_hidden_and_system_files_are_no_pictures(command: Any, data: Path, flags: list[str]) -> None:
     draw_folder(data, {"train": 5, "test": 3})
     (data / ".DS_Store").write_bytes(b"x")
@@ -345,7 +373,7 @@ def test_an_unknown_model_gets_the_nearest(command: Any, data: Path, probe: Flag
         ({"img_szie": 64}, "HS-USAGE-001", "Did you mean --img-size?"),
         ({"strategy": "prob"}, "HS-USAGE-001", 'Did you mean "probe"?'),
         ({"recipe": "d2"}, "HS-CONFIG-005", "There is no recipe 'd2'. Did you mean 'd2l'?"),
-        ({"augment": "dihedrl"}, "HS-CONFIG-006", "Did you mean 'dihedral'?"),
+        ({"strategy": "finetune", "augment": "dihedrl"}, "HS-CONFIG-006", "Did you mean 'dihedral'?"),
         ({"device": "cuda:99"}, "HS-CONFIG-008", "There is no device 'cuda:99' on this machine."),
         ({"workers": 0}, "HS-CONFIG-002", "workers must be 1 or more, but is 0"),
         ({"epochs": 3}, "HS-CONFIG-007", "--strategy probe has no epochs: leave out --epochs"),
@@ -393,16 +421,17 @@ def full_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
     from headstart import storage
 
     fsync = os.fsync
-    refusing: list[int] = []
+    refusing: set[int] = set()  # the files themselves: other threads save other ones meanwhile
     mkstemp = storage.tempfile.mkstemp
 
     def made(prefix: str, suffix: str, dir: Path) -> tuple[int, str]:
+        descriptor, path = mkstemp(prefix=prefix, suffix=suffix, dir=dir)
         if prefix == f".{name}.":
-            refusing.append(1)
-        return mkstemp(prefix=prefix, suffix=suffix, dir=dir)
+            refusing.add(os.fstat(descriptor).st_ino)
+        return descriptor, path
 
     def flushed(descriptor: int) -> None:
-        if refusing:
+        if os.fstat(descriptor).st_ino in refusing:
             refusing.clear()
             raise OSError(number, os.strerror(number))
         fsync(descriptor)
@@ -411,7 +440,7 @@ def full_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
     monkeypatch.setattr(os, "fsync", flushed)
 
 
-@pytest.mark.parametrize("name", ["dataset.csv", "config.yaml", "results.csv", "model.safetensors"])
+@pytest.mark.parametrize("name", ["dataset.csv", "config.yaml", "model.safetensors"])
 def test_a_full_disk(
     command: Any, data: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -419,14 +448,15 @@ def test_a_full_disk(
     full_at(monkeypatch, name, errno.ENOSPC)
     text = refused(command, data, flags, "HS-RUN-002", exit_code=1)
     assert text.startswith("error HS-RUN-002: The disk is full. What was saved before is intact.\n  where: ")
-    assert name in text
+    assert ("model/model." if name == "model.safetensors" else name) in text
 
 
+@pytest.mark.parametrize("name", ["results.csv", "metrics.json"])
 def test_a_full_disk_after_the_model_was_saved_keeps_the_model(
-    command: Any, data: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch
+    command: Any, data: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     draw_folder(data, {"train": 5, "test": 3})
-    full_at(monkeypatch, "metrics.json", errno.ENOSPC)
+    full_at(monkeypatch, name, errno.ENOSPC)
     done = command("train", data, *flags)
     assert done.code == 1
     assert "error HS-RUN-002: The disk is full." in done.err

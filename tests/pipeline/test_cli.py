@@ -14,6 +14,7 @@ import pytest
 
 import headstart
 from headstart.cli import app
+from headstart.data.views import Views
 
 COMMANDS = ("train", "evaluate", "val", "predict", "show", "models", "fetch", "demo")
 
@@ -146,6 +147,25 @@ def test_json_of_the_other_commands(
     assert "efficientnet-lite0" in {model["name"] for model in listed}
 
 
+@pytest.mark.parametrize(("recipe", "from_originals"), [("default", False), ("d2l", True)])
+def test_show_draws_the_views_of_the_recipe(
+    command: Callable[..., Any],
+    shapes_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: str,
+    from_originals: bool,
+) -> None:
+    drawn: list[Views] = []
+
+    def draw(views: Views, path: Path, **named: Any) -> None:
+        drawn.append(views)
+
+    monkeypatch.setattr("headstart.data.show.draw_class_samples", draw)
+    assert command("show", shapes_folder, "-o", tmp_path, "--recipe", recipe).code == 0
+    assert [(views.augmentation.name, views.from_originals) for views in drawn] == [(recipe, from_originals)]
+
+
 def test_json_of_an_error(command: Callable[..., Any], tmp_path: Path) -> None:
     done = command("train", tmp_path / "none", "--json")
     assert done.code == 2
@@ -184,7 +204,7 @@ def test_a_table_and_json_cannot_share_standard_output(
     [
         (["trian", "x"], 'Unknown command "trian". Did you mean "train"?'),
         (["predct"], 'Did you mean "predict"?'),
-        (["train"], "parameter DATA requires an argument"),
+        (["train"], "No pictures were given."),
         (["train", "x", "--batchsize", "3"], "Unknown option: --batchsize. Did you mean --batch-size?"),
         (
             ["train", "x", "--epochs", "many"],
@@ -229,7 +249,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(
 ) -> None:
     seen: list[headstart.TrainConfig] = []
 
-    def stop(data: object, config: headstart.TrainConfig) -> None:
+    def stop(data: object, config: headstart.TrainConfig, resume: object) -> None:
         seen.append(config)
         raise headstart.HeadstartError("HS-X-001", "stop")
 
@@ -253,7 +273,7 @@ def test_short_and_hidden_names_of_flags(
 ) -> None:
     seen: list[headstart.TrainConfig] = []
 
-    def stop(data: object, config: headstart.TrainConfig) -> None:
+    def stop(data: object, config: headstart.TrainConfig, resume: object) -> None:
         seen.append(config)
         raise headstart.HeadstartError("HS-X-001", "stop")
 

@@ -26,7 +26,8 @@ from safetensors.torch import load_file
 
 import headstart
 from headstart import console
-from headstart.errors import ConfigError, DataError, ModelError, RunError
+from headstart.epoch_log import EpochLog
+from headstart.errors import ConfigError, DataError, HeadstartError, ModelError, RunError
 from headstart.model import zoo
 from headstart.training.fit import Epoch
 from shapes import KINDS, draw, draw_folder
@@ -135,12 +136,15 @@ def test_predictions_are_those_of_the_saved_model(lite0_run: headstart.Run, shap
         assert ours == pytest.approx(table.probabilities[i].tolist(), abs=1e-6)
 
 
-def test_the_kept_epoch_is_the_best_on_selection(lite0_run: headstart.Run) -> None:
+def test_what_is_kept_is_the_best_candidate_on_selection(lite0_run: headstart.Run) -> None:
+    """Candidates: the probe, the last epoch, and mixes of both."""
     rows = lite0_run.results
-    best = max(rows, key=lambda r: (float(r["val_accuracy"]), -float(r["val_loss"]), -int(r["epoch"])))
-    assert lite0_run.metrics["epoch"] == int(best["epoch"])
+    probe, last = ((float(row["val_accuracy"]), -float(row["val_loss"])) for row in (rows[0], rows[-1]))
     card = json.loads((lite0_run.model / "model.json").read_text(encoding="utf-8"))
-    assert card["epoch"] == int(best["epoch"])
+    for found in (lite0_run.metrics, card):
+        assert found["epoch"] in (0, len(rows) - 1)
+        if found["share"] == 1:
+            assert (found["epoch"] == 0) == (probe >= last)
     # never worse than its own probe on the pictures that choose
     selection = [row for row in rows_of(lite0_run.path / "predictions.csv") if row["split"] == "selection"]
     right = sum(row["truth"] == row["prediction"] for row in selection)
@@ -188,6 +192,29 @@ def test_the_saved_configuration_gives_equal_weights_with_other_workers(
     assert (again / "dataset.csv").read_bytes() == (lite0_run.path / "dataset.csv").read_bytes()
     resolved = yaml.safe_load((again / "config.yaml").read_text(encoding="utf-8"))
     assert {**resolved, "workers": 1, "output": saved["output"]} == saved
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_run_without_with_and_from_the_cache_ends_in_equal_weights(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    runs = [
+        headstart.train(shapes_folder, output=tmp_path / "runs", **{**tiny, "workers": workers}, cache=cache)
+        for cache in (0, 1, 1)
+    ]
+    assert_equal_weights(runs[0], runs[1])
+    assert_equal_weights(runs[0], runs[2])
+
+    def computed(*args: Any) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("headstart.model.features.FrozenPart._computed", computed)
+    monkeypatch.setattr("headstart.data.decoding.decode", computed)
+    assert_equal_weights(
+        runs[0], headstart.train(shapes_folder, output=tmp_path / "runs", **{**tiny, "workers": workers})
+    )
+    assert (tmp_path / "home" / "cache" / "pictures").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -238,7 +265,7 @@ def test_seeds_matter(shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any])
 
 
 def test_a_probe_alone(shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
-    fields = {**tiny, "epochs": None, "strategy": "probe"}
+    fields = {**tiny, "epochs": None, "batch_size": None, "strategy": "probe"}
     run = headstart.train(shapes_folder, output=tmp_path, **fields)
     assert files(run.path) == FILES - {"curves.png"}
     assert [row["stage"] for row in run.results] == ["probe"]
@@ -324,7 +351,13 @@ def test_a_head_from_source_classes(shapes_folder: Path, tmp_path: Path, tiny: d
 
 def test_a_weights_file_of_torch(shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
     torch.save(load_file(tiny["weights"]), tmp_path / "net.pth")
-    fields = {**tiny, "weights": tmp_path / "net.pth", "strategy": "probe", "epochs": None}
+    fields = {
+        **tiny,
+        "weights": tmp_path / "net.pth",
+        "strategy": "probe",
+        "epochs": None,
+        "batch_size": None,
+    }
     run = headstart.train(shapes_folder, output=tmp_path / "a", **fields)
     fields["weights"] = Path(tiny["weights"])
     assert_equal_weights(run, headstart.train(shapes_folder, output=tmp_path / "b", **fields))
@@ -389,8 +422,83 @@ def test_an_interrupt_while_views_are_made_keeps_the_probe(
     run = headstart.train(shapes_folder, output=tmp_path, **tiny)
     assert run.interrupted
     assert run.metrics["epoch"] == 0
-    probe = headstart.train(shapes_folder, output=tmp_path, **{**tiny, "strategy": "probe", "epochs": None})
+    probe = headstart.train(
+        shapes_folder, output=tmp_path, **{**tiny, "strategy": "probe", "epochs": None, "batch_size": None}
+    )
     assert weights(run)["head.weight"].shape == weights(probe)["head.weight"].shape
+
+
+@pytest.mark.parametrize("recipe", ["default", "d2l"])
+def test_a_fault_in_the_third_epoch_leaves_the_best_model_of_the_first_two(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """Whatever happens after an epoch, its model is on disk if it is the best so far."""
+    plain = EpochLog.__call__
+    best: list[int] = []
+
+    def broken(self: EpochLog, row: Epoch) -> None:
+        best.append(headstart.load(self.folder).card["epoch"])
+        if row.epoch == 3:
+            raise RuntimeError("the machine is on fire")
+        plain(self, row)
+
+    monkeypatch.setattr(EpochLog, "__call__", broken)
+    with pytest.raises(RuntimeError, match="on fire"):
+        headstart.train(shapes_folder, output=tmp_path, **{**tiny, "recipe": recipe, "epochs": 3})
+    (folder,) = tmp_path.iterdir()
+    with open(folder / "results.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if recipe == "d2l":
+        assert best == [1, 2, 3]
+    else:
+        assert best[:3] == [best_of(rows[: n + 1]) for n in range(3)]
+    assert headstart.load(folder).predict(shapes_folder / "test" / "dots" / "000.png")[0].ok
+
+
+def best_of(rows: list[dict[str, str]]) -> int:
+    """The epoch that the documented rule keeps."""
+    first = max(
+        rows, key=lambda row: (float(row["val_accuracy"]), -float(row["val_loss"]), -int(row["epoch"]))
+    )
+    return int(first["epoch"])
+
+
+def test_curves_that_cannot_be_drawn_cost_a_warning(
+    shapes_folder: Path,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*args: Any, **named: Any) -> None:
+        raise ValueError("no such font")
+
+    monkeypatch.setattr("headstart.evaluation.plots.draw_curves", broken)
+    run = headstart.train(shapes_folder, output=tmp_path, **tiny)
+    assert len(run.results) == 3
+    warning = "warning: curves.png cannot be drawn: no such font. Training goes on without it.\n"
+    assert capsys.readouterr().err.count(warning) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [({"freeze": "stage99"}, "HS-MODEL-008"), ({"device": "cuda:99"}, "HS-CONFIG-008")],
+)
+def test_settings_that_only_the_network_can_refuse_are_refused_before_pictures_are_read(
+    shapes_folder: Path,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    code: str,
+) -> None:
+    def read(*args: Any, **named: Any) -> None:
+        raise AssertionError("pictures are read")
+
+    monkeypatch.setattr("headstart.run.load_dataset", read)
+    with pytest.raises(HeadstartError, match=code):
+        headstart.train(shapes_folder, output=tmp_path / "runs", **{**tiny, **settings})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_before_there_is_a_model_leaves_nothing(
@@ -415,13 +523,13 @@ def test_the_command_line_exits_with_130(
     command: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = headstart.run.EpochLog.call_hook
+    plain = EpochLog.call_hook
 
-    def call_hook(self: Any, row: Epoch) -> None:
+    def call_hook(self: EpochLog, row: Epoch) -> None:
         plain(self, row)
         interrupt(1)(row)
 
-    monkeypatch.setattr(headstart.run.EpochLog, "call_hook", call_hook)
+    monkeypatch.setattr(EpochLog, "call_hook", call_hook)
     done = command("train", shapes_folder, *flags_of(tiny, output=tmp_path), "--json")
     assert done.code == 130
     assert json.loads(done.out)["n"] == 12
@@ -492,7 +600,9 @@ def test_other_folders_of_the_output_are_left_alone(
         headstart.train(shapes_folder, output=tmp_path / "runs", **{**tiny, "freeze": "stage77"})
     assert files(tmp_path) == {"runs/shapes/mine.txt"}
     run = headstart.train(
-        shapes_folder, output=tmp_path / "runs", **{**tiny, "strategy": "probe", "epochs": None}
+        shapes_folder,
+        output=tmp_path / "runs",
+        **{**tiny, "strategy": "probe", "epochs": None, "batch_size": None},
     )
     assert run.path.name == "shapes-2"
 
@@ -503,7 +613,7 @@ def test_output_inside_the_data_folder_is_no_class(
     """`cd photos; headstart train .`, twice."""
     draw_folder(tmp_path / "photos", 6)
     monkeypatch.chdir(tmp_path / "photos")
-    fields = {**tiny, "strategy": "probe", "epochs": None}
+    fields = {**tiny, "strategy": "probe", "epochs": None, "batch_size": None}
     one, two = (headstart.train(".", **fields) for _ in range(2))
     assert [one.path.as_posix(), two.path.as_posix()] == ["runs/photos", "runs/photos-2"]
     assert two.metrics["classes"] == list(KINDS)
@@ -692,7 +802,9 @@ def test_names_that_are_numbers_keep_one_order_everywhere(tmp_path: Path, tiny: 
             folder.mkdir(parents=True)
             for i in range(count):
                 draw(kind, 1000 * number + 10 * i + len(split)).save(folder / f"{i}.png")
-    run = headstart.train(data, output=tmp_path / "runs", **{**tiny, "strategy": "probe", "epochs": None})
+    run = headstart.train(
+        data, output=tmp_path / "runs", **{**tiny, "strategy": "probe", "epochs": None, "batch_size": None}
+    )
     expected = ["0", "1", "10", "11", "2", "3", "4", "5", "6", "7", "8", "9"]
     assert run.metrics["classes"] == expected
     assert list(run.metrics["per_class"]) == expected
@@ -717,7 +829,7 @@ def test_names_that_are_no_utf8(tmp_path: Path, tiny: dict[str, Any]) -> None:
         (data / "dots").rename(data / name)
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    fields = {**tiny, "strategy": "probe", "epochs": None}
+    fields = {**tiny, "strategy": "probe", "epochs": None, "batch_size": None}
     with console.quiet():
         run = headstart.train(data, output=tmp_path / "runs", **fields)
     assert run.metrics["classes"] == [name, "rings", "stripes"]
@@ -729,7 +841,9 @@ def test_names_that_are_no_utf8(tmp_path: Path, tiny: dict[str, Any]) -> None:
 
 def test_a_list_of_pictures(shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
     pairs = [(path, path.parent.name) for path in sorted((shapes_folder / "train").rglob("*.png"))]
-    run = headstart.train(pairs, output=tmp_path, **{**tiny, "strategy": "probe", "epochs": None})
+    run = headstart.train(
+        pairs, output=tmp_path, **{**tiny, "strategy": "probe", "epochs": None, "batch_size": None}
+    )
     assert run.path.name == "pictures"
     assert run.metrics["classes"] == list(KINDS)
     assert yaml.safe_load((run.path / "config.yaml").read_text())["data"] == "a list"

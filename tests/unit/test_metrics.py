@@ -93,7 +93,7 @@ def test_losses_equal_scikit_learn() -> None:
         np.mean([((p - np.eye(4)[t]) ** 2).sum() for t, p in zip(truth, probabilities, strict=True)]),
         abs=1e-12,
     )
-    assert metrics.top_k_accuracy(truth, probabilities, 2) == pytest.approx(
+    assert metrics.in_top_k(truth, probabilities, 2).mean() == pytest.approx(
         sklearn.top_k_accuracy_score(truth, probabilities, k=2, labels=range(4))
     )
 
@@ -113,8 +113,8 @@ def test_brier_leaves_its_argument_alone() -> None:
 def test_top_k_takes_at_most_all_classes_and_top_1_is_the_accuracy() -> None:
     probabilities = np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]])
     truth = np.array([0, 1, 1])
-    assert metrics.top_k_accuracy(truth, probabilities, 5) == 1.0
-    assert metrics.top_k_accuracy(truth, probabilities, 1) == metrics.accuracy(
+    assert metrics.in_top_k(truth, probabilities, 5).mean() == 1.0
+    assert metrics.in_top_k(truth, probabilities, 1).mean() == metrics.accuracy(
         truth, probabilities.argmax(axis=1)
     )
 

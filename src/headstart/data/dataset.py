@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import console
-from headstart.data.decoding import Decoded, decode_all
+from headstart.data.cache import Cache
+from headstart.data.decoding import Decoded
 from headstart.data.folders import list_folder
-from headstart.data.images import intensity_range
-from headstart.data.listing import counted, list_pairs
+from headstart.data.images import RANGE_GUESSED, intensity_range
+from headstart.data.listing import list_pairs
 from headstart.data.pictures import Pictures, available_memory, changed
-from headstart.data.preprocess import Pixels, Preprocess
+from headstart.data.preprocess import Preprocess
+from headstart.data.reading import read_pictures
 from headstart.data.review import (
     LeftOut,
     check_readable,
@@ -30,7 +32,7 @@ from headstart.data.review import (
     notes_on_decoding,
     notes_on_duplicates,
     notes_on_left_out,
-    notes_on_memory,
+    notes_on_room,
 )
 from headstart.data.splits import SPLITS, Assignment, assign_splits
 from headstart.errors import nearest
@@ -136,7 +138,7 @@ class Dataset:
         }[self.layout]
         if self.layout == "class-folders" and present == ["test"]:
             kind = "class folders"
-        total = f"{counted(len(self), 'picture', 'pictures')}, {len(self.classes)} classes, {kind}"
+        total = f"{console.counted(len(self), 'picture', 'pictures')}, {len(self.classes)} classes, {kind}"
         return f"{self.root}: {total}\n" + console.table(["class", *header], rows)
 
     def _counts(self, split: str) -> NDArray[np.int64]:
@@ -151,6 +153,7 @@ def load_dataset(
     selection: float = 0.2,
     workers: int | None = None,
     memory_limit: int | None = None,
+    cache: Cache | None = None,
     require_split: bool = True,
 ) -> tuple[Dataset, Pictures]:
     """Reads every file once: hashed, decoded to its end, resized, kept in memory.
@@ -162,9 +165,12 @@ def load_dataset(
         exclude: Names or relative paths to leave out, with ``*`` and ``?``.
         selection: Part of train that is set aside for choices where the data bring none; 0: nothing is.
         workers: Threads; the result does not depend on them. None: one per processor.
-        memory_limit: Bytes of resized pictures to keep; None: half of the free memory.
+        memory_limit: Bytes of resized pictures to keep in memory, of those that are not in the cache; None:
+            half of the free memory.
+        cache: Disk space where resized pictures are kept for later runs; None: nothing is written.
         require_split: False to evaluate a finished model: one class is enough, classes come from all parts,
-            nothing is carved, and class folders alone are all ``test``.
+            nothing is carved, class folders alone are all ``test``, and without ``preprocess.intensity``
+            the range of a picture with a high bit depth is guessed from it alone, as in prediction.
 
     Returns:
         The table and its pictures; same order, same length.
@@ -172,13 +178,15 @@ def load_dataset(
     Raises:
         DataError: HS-DATA-001 to -017, with all faults of the data at once.
     """
-    limit = available_memory() // 2 if memory_limit is None else memory_limit
+    memory = available_memory() // 2 if memory_limit is None else memory_limit
     if isinstance(data, str | PathLike):
         listing = list_folder(Path(data).expanduser(), exclude=exclude, require_split=require_split)
     else:
         listing = list_pairs(data, require_split=require_split)
     files = [listing.root / entry.path for entry in listing.entries]
-    results, held = _decode_within(files, preprocess, workers, limit)
+    results, held = read_pictures(
+        files, preprocess, workers=workers, memory=memory, cache=cache, common_range=require_split
+    )
     ok = [i for i, result in enumerate(results) if result.fault is None]
     entries = [listing.entries[i] for i in ok]
     left_out = tuple(
@@ -202,10 +210,22 @@ def load_dataset(
     kept = [held[i] for i in ok]
     read = [results[i] for i in ok]
     files = [files[i] for i in ok]
-    range_was_known = preprocess.intensity is not None
-    preprocess, depth_notes = _with_intensity(preprocess, read, assignment)
-    if depth_notes and not range_was_known:
-        _decode_high_depth(files, read, kept, preprocess, workers, limit)
+    wait_for_range = require_split and preprocess.intensity is None
+    preprocess, depth_notes = _with_intensity(preprocess, read, assignment, decide=require_split)
+    if depth_notes and wait_for_range:
+        late = [i for i, result in enumerate(read) if result.extremes is not None]
+        again, pixels = read_pictures(
+            [files[i] for i in late],
+            preprocess,
+            workers=workers,
+            memory=memory,
+            cache=cache,
+            label="scaling intensities",
+        )
+        for i, result, scaled in zip(late, again, pixels, strict=True):
+            if result.fault is not None:
+                raise changed(files[i], result.fault)
+            kept[i] = scaled
     pictures = Pictures(files, preprocess, kept)
     notes = (
         *listing.notes,
@@ -215,7 +235,7 @@ def load_dataset(
         *notes_on_duplicates(labels, hashes, assignment),
         *notes_on_decoding(read),
         *depth_notes,
-        *notes_on_memory(len(pictures), pictures.in_memory, limit),
+        *notes_on_room(len(pictures), pictures.at_hand),
     )
     dataset = Dataset(
         root=listing.root,
@@ -234,55 +254,27 @@ def load_dataset(
     return dataset, pictures
 
 
-def _decode_within(
-    files: Sequence[Path], preprocess: Preprocess, workers: int | None, limit: int
-) -> tuple[list[Decoded], list[Pixels | None]]:
-    """Facts of each file, and its pixels as long as they fit: first come, first kept, in file order."""
-    facts: list[Decoded] = []
-    held: list[Pixels | None] = []
-    for result in decode_all(files, preprocess, workers=workers, label="reading pictures"):
-        pixels = result.pixels
-        if pixels is not None:
-            limit -= pixels.nbytes
-        held.append(pixels if limit >= 0 else None)
-        facts.append(replace(result, pixels=None))
-    return facts, held
-
-
-def _decode_high_depth(
-    files: Sequence[Path],
-    read: Sequence[Decoded],
-    kept: list[Pixels | None],
-    preprocess: Preprocess,
-    workers: int | None,
-    limit: int,
-) -> None:
-    """Second pass over the pictures that had to wait for the range of all; fills ``kept``."""
-    late = [i for i, result in enumerate(read) if result.extremes is not None]
-    limit -= sum(pixels.nbytes for pixels in kept if pixels is not None)
-    passes = decode_all([files[i] for i in late], preprocess, workers=workers, label="scaling intensities")
-    for i, result in zip(late, passes, strict=True):
-        if result.pixels is None:
-            raise changed(files[i], result.fault)
-        limit -= result.pixels.nbytes
-        kept[i] = result.pixels if limit >= 0 else None
-
-
 def _with_intensity(
-    preprocess: Preprocess, read: Sequence[Decoded], assignment: Assignment
+    preprocess: Preprocess, read: Sequence[Decoded], assignment: Assignment, *, decide: bool
 ) -> tuple[Preprocess, list[str]]:
-    """Decides what is black and white in pictures of high bit depth, from the training part."""
+    """What is black and white in pictures of high bit depth: the model's range, else from the training part.
+
+    A finished model without a range (``decide`` is False) was trained on 8-bit pictures: each picture's own
+    range is guessed, as prediction does.
+    """
     deep = [(i, result.extremes) for i, result in enumerate(read) if result.extremes is not None]
     if not deep:
         return preprocess, []
     decided = preprocess.intensity
+    if decided is None and not decide:
+        return preprocess, [f"{console.counted(len(deep), 'picture', 'pictures')}: {RANGE_GUESSED}"]
     if decided is None:
         trained = [extremes for i, extremes in deep if assignment.splits[i] == "train"]
         decided = intensity_range(trained or [extremes for _, extremes in deep])
         preprocess = replace(preprocess, intensity=decided)
     bits = np.log2(decided.white + 1)
     depth = f"{int(bits)}-bit " if decided.black == 0 and bits == int(bits) and bits > 1 else ""
-    pictures = counted(len(deep), "picture", "pictures").replace(" ", f" {depth}grey ", 1)
+    pictures = console.counted(len(deep), "picture", "pictures").replace(" ", f" {depth}grey ", 1)
     notes = [f"{pictures}: {decided.black:g}..{decided.white:g} shown as black..white, the same for all"]
     beyond = sum(e.low < decided.black or e.high > decided.white for _, e in deep)
     if beyond:

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headstart import console
+from headstart.data.cache import PictureCache
 from headstart.data.formats import UnreadableImage, read_file
 from headstart.data.images import Extremes, decode, to_rgb
 from headstart.data.preprocess import Pixels, Preprocess
+from headstart.data.store import Entry
 
 AHEAD = 4  # files per thread that may be decoded before their turn
 
@@ -24,11 +27,12 @@ class Decoded:
 
     Attributes:
         pixels: uint8 [h, w, 3] at evaluation resolution. None if the file has a fault, or if it has a high
-            bit depth and ``preprocess.intensity`` is not known yet.
+            bit depth and waits for ``preprocess.intensity``.
         file_hash: SHA-256 of the bytes, hexadecimal; empty if the file has a fault.
         fault: Why there is no picture.
         extremes: Range of values of a high-bit-depth picture.
         animated, deep_colour, turned: as in `headstart.data.images.Picture`.
+        cached: The pixels come from the cache.
     """
 
     pixels: Pixels | None = None
@@ -38,16 +42,36 @@ class Decoded:
     animated: bool = False
     deep_colour: bool = False
     turned: bool = False
+    cached: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """What else the cache stores beside the pixels."""
+        return {
+            "animated": self.animated,
+            "deep_colour": self.deep_colour,
+            "turned": self.turned,
+            "extremes": self.extremes,
+        }
 
 
-def decode_file(path: Path, preprocess: Preprocess) -> Decoded:
-    """Reads a file once and does everything that needs its bytes."""
+def decode_file(
+    path: Path, preprocess: Preprocess, *, common_range: bool = True, cache: PictureCache | None = None
+) -> Decoded:
+    """Reads a file once and does everything that needs its bytes.
+
+    Args:
+        common_range: A picture of high bit depth waits until ``preprocess.intensity``, the range of all, is
+            known; otherwise its own range is guessed, as in prediction.
+    """
     try:
         data = read_file(path)
+        file_hash = hashlib.sha256(data).hexdigest()
+        if cache is not None and (entry := cache.get(file_hash)) is not None:
+            return from_cache(file_hash, entry)
         picture = decode(data)
         extremes = picture.extremes()
         pixels = None
-        if extremes is None or preprocess.intensity is not None:
+        if extremes is None or preprocess.intensity is not None or not common_range:
             pixels = preprocess.resized(to_rgb(picture, preprocess.intensity))
         else:
             preprocess.resized_size(*picture.image.size)  # finds a fault of the size now
@@ -55,7 +79,7 @@ def decode_file(path: Path, preprocess: Preprocess) -> Decoded:
         return Decoded(fault=fault)
     return Decoded(
         pixels,
-        hashlib.sha256(data).hexdigest(),
+        file_hash,
         None,
         extremes,
         picture.animated,
@@ -64,13 +88,35 @@ def decode_file(path: Path, preprocess: Preprocess) -> Decoded:
     )
 
 
+def from_cache(file_hash: str, entry: Entry) -> Decoded:
+    """What was stored of a file."""
+    facts = dict(entry.facts)
+    extremes = facts.pop("extremes")
+    return Decoded(
+        entry.array(),
+        file_hash,
+        None,
+        None if extremes is None else Extremes(*extremes),
+        **facts,
+        cached=True,
+    )
+
+
 def decode_all(
-    files: Sequence[Path], preprocess: Preprocess, *, workers: int | None = None, label: str = "reading"
+    files: Sequence[Path],
+    preprocess: Preprocess,
+    *,
+    workers: int | None = None,
+    label: str = "reading",
+    common_range: bool = True,
+    cache: PictureCache | None = None,
 ) -> Iterator[Decoded]:
     """Decodes files in threads; yields their results in order, with a progress display.
 
     Args:
         workers: Threads; None: one per processor that this process may use. The result is the same.
+        common_range: As for `decode_file`.
+        cache: Pictures that were decoded before.
     """
     threads = max(1, workers if workers is not None else available_cpus())
     waiting: deque[Future[Decoded]] = deque()
@@ -78,7 +124,9 @@ def decode_all(
     try:
         with console.progress(len(files), label) as advance:
             for path in files:
-                waiting.append(pool.submit(decode_file, path, preprocess))
+                waiting.append(
+                    pool.submit(decode_file, path, preprocess, common_range=common_range, cache=cache)
+                )
                 if len(waiting) >= threads * AHEAD:
                     yield waiting.popleft().result()
                     advance(1)

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headstart.console import counted
 from headstart.data.formats import HEAD_BYTES, PICTURE_SUFFIXES, UnreadableImage, recognise
 from headstart.data.listing import (
     SPLIT_NAMES,
     Entry,
     Listing,
-    counted,
     is_ignored,
     listed,
     nfc,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from headstart.data.augment import Augmentation, augment
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
+from headstart.data.views import Views
 from headstart.fonts import Line, shortened
 from headstart.storage import write_atomic
 
@@ -114,13 +114,10 @@ def draw_lesson_grid(dataset: Dataset, pictures: Pictures, path: Path, *, name: 
 
 
 def draw_class_samples(
-    dataset: Dataset,
-    pictures: Pictures,
-    augmentation: Augmentation,
+    views: Views,
     path: Path,
     *,
     per_class: int = 4,
-    seed: int = 0,
     max_classes: int = 12,
     name: str = "",
 ) -> None:
@@ -130,18 +127,16 @@ def draw_class_samples(
     gets, before they are standardised. The choice depends on the pictures' contents and the seed alone.
 
     Args:
-        dataset: The table.
-        pictures: The pictures of that table; their ``preprocess`` makes the evaluation view.
-        augmentation: Makes the training view.
+        views: The pictures and what the network sees of them; another seed shows other pictures too.
         path: The PNG to write.
         per_class: Pictures of each class at most.
-        seed: Another seed shows other pictures and other views.
         max_classes: Further classes are left out, and the page says so.
         name: Of the data set, for the title; default: its folder's name.
 
     Raises:
         RunError: HS-RUN-001 to -003, the PNG cannot be written.
     """
+    dataset = views.dataset
     labels = range(min(len(dataset.classes), max_classes))
     columns = min(CLASSES_PER_BAND, len(labels))
     block = per_class * (SAMPLE_TILE + GAP) - GAP
@@ -157,9 +152,9 @@ def draw_class_samples(
         for column, label in enumerate(band):
             page.y = top
             x = MARGIN + LABEL_COLUMN + column * (block + CLASS_GAP)
-            chosen = sample_of_class(dataset, label, per_class, seed)
-            _draw_class(page, dataset, pictures, augmentation, label, chosen, seed, x, block)
-        _row_labels(page, augmentation, pictures)
+            chosen = sample_of_class(dataset, label, per_class, views.seed)
+            _draw_class(page, views, label, chosen, x, block)
+        _row_labels(page, views)
         page.y += 30
     page.y -= 20
     page.save(path)
@@ -183,54 +178,18 @@ def sample_of_class(dataset: Dataset, label: int, count: int, seed: int) -> list
     return sorted(unlike.values(), key=rank)[:count]
 
 
-def evaluation_view(pictures: Pictures, index: int) -> Image.Image:
-    """What the network sees of a picture in evaluation, before standardisation."""
-    return Image.fromarray(pictures.preprocess.evaluation_crop(pictures[index]))
-
-
-def training_view(
-    pictures: Pictures, index: int, augmentation: Augmentation, *, seed: int, sample_id: str
-) -> Image.Image:
-    """One random view of a picture as training makes them, before standardisation."""
-    preprocess = pictures.preprocess
-    pixels = pictures[index]
-    if preprocess.fit == "pad":
-        pixels = preprocess.evaluation_crop(pixels)
-    view = augment(
-        pixels,
-        preprocess.img_size,
-        augmentation,
-        seed=seed,
-        epoch=0,
-        sample_id=sample_id,
-        interpolation=preprocess.interpolation,
-    )
-    return Image.fromarray(view)
-
-
-def _draw_class(
-    page: _Page,
-    dataset: Dataset,
-    pictures: Pictures,
-    augmentation: Augmentation,
-    label: int,
-    chosen: Sequence[int],
-    seed: int,
-    x: int,
-    width: int,
-) -> None:
+def _draw_class(page: _Page, views: Views, label: int, chosen: Sequence[int], x: int, width: int) -> None:
+    dataset = views.dataset
     count = int((dataset.labels == label).sum())
     _class_heading(page, dataset.classes[label], _counted(count), x, width)
     page.y += 6
     step = SAMPLE_TILE + GAP
     for column, index in enumerate(chosen):
         left = x + column * step
-        original = pictures.original(index)
-        identity = str(dataset.file_hashes[index])
-        trained = training_view(pictures, index, augmentation, seed=seed, sample_id=identity)
+        original = views.pictures.original(index)
         page.tile(original, left, page.y, SAMPLE_TILE)
-        page.tile(trained, left, page.y + step, SAMPLE_TILE)
-        page.tile(evaluation_view(pictures, index), left, page.y + 2 * step, SAMPLE_TILE)
+        for row, view in enumerate((views.random(index, 0), views.evaluation(index)), start=1):
+            page.tile(Image.fromarray(view), left, page.y + row * step, SAMPLE_TILE)
         caption = f"{original.width} × {original.height}"
         _caption(page, caption, left, page.y + 3 * step - GAP)
     page.y += 3 * step - GAP + 24
@@ -240,14 +199,14 @@ def _caption(page: _Page, text: str, x: int, y: int) -> None:
     Line(text, SMALL).draw(page.canvas, x + SAMPLE_TILE / 2, y + 19, QUIET, "centre")
 
 
-def _row_labels(page: _Page, augmentation: Augmentation, pictures: Pictures) -> None:
+def _row_labels(page: _Page, views: Views) -> None:
     """The words left of a band's three rows; ``page.y`` stands below the band."""
     step = SAMPLE_TILE + GAP
     top = page.y - 24 - (3 * step - GAP)
-    size = pictures.preprocess.img_size
+    size = views.pictures.preprocess.img_size
     rows = (
         ("picture", "as it is", ""),
-        ("training view", "one of many,", f"augment {augmentation.name}"),
+        ("training view", "one of many,", f"augment {views.augmentation.name}"),
         ("evaluation view", "what the network", f"sees: {size} × {size}"),
     )
     for row, (heading, *notes) in enumerate(rows):

@@ -42,6 +42,7 @@ __all__ = [
     "HEAD_BYTES",
     "MAX_PIXELS",
     "PICTURE_SUFFIXES",
+    "RANGE_GUESSED",
     "Extremes",
     "IntensityRange",
     "Picture",
@@ -65,6 +66,7 @@ MAX_PIXELS = 200_000_000
 
 HIGH_DEPTH_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 BITS = (8, 10, 12, 14, 16, 32)
+RANGE_GUESSED = "more than 8 bits, but the model was trained on 8-bit pictures: the range was guessed"
 
 
 class Extremes(NamedTuple):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.console import counted
 from headstart.errors import DataError, nearest
 
 SPLIT_NAMES = {
@@ -145,10 +146,6 @@ def _split_faults(rows: list[Entry]) -> list[DataError]:
         what = f"There is only one class, '{min(trained)}'; at least two are needed."
         return [DataError("HS-DATA-004", what)]
     return []
-
-
-def counted(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
 
 
 def quoted(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The pictures of a data set at evaluation resolution: decoded once, kept in memory as far as it goes."""
+"""The pictures of a data set at evaluation resolution: decoded once, as far as cache and memory go."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FALLBACK_MEMORY = 4 * 2**30  # where the system does not tell
 class Pictures:
     """Random access by index; safe to use from several threads.
 
-    Pictures beyond the memory limit are decoded anew at each use, by the same function: bit-identical.
+    Other pictures are decoded anew at each use, by the same function: bit-identical.
 
     Args:
         files: The file of each picture.
         preprocess: How they were resized.
-        kept: Resized pictures that are in memory, None for the others.
+        kept: Resized pictures that are in memory or memory-mapped, None for the others.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Pictures:
             raise changed(self.files[index], error) from error
 
     @property
-    def in_memory(self) -> int:
-        """Number of pictures that are kept."""
+    def at_hand(self) -> int:
+        """Number of pictures that need no decoding: in memory, or memory-mapped."""
         return sum(picture is not None for picture in self._kept)
 
 

@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.console import counted
 from headstart.data.decoding import Decoded
 from headstart.data.formats import PICTURE_SUFFIXES
-from headstart.data.listing import Entry, Listing, counted, listed, raise_all
+from headstart.data.listing import Entry, Listing, listed, raise_all
 from headstart.data.splits import Assignment
 from headstart.errors import DataError
 
@@ -224,11 +225,11 @@ def notes_on_decoding(read: Sequence[Decoded]) -> list[str]:
     return notes
 
 
-def notes_on_memory(total: int, kept: int, limit: int) -> list[str]:
+def notes_on_room(total: int, at_hand: int) -> list[str]:
     """Pictures that did not fit."""
-    if kept == total:
+    if at_hand == total:
         return []
     return [
-        f"{kept:,} of {total:,} pictures are kept in memory ({limit / 2**30:.1f} GB); the others are decoded "
-        "at each use, which is slower and changes no result"
+        f"{at_hand:,} of {total:,} pictures fit into cache and memory; the others are decoded at each use, "
+        "which is slower and changes no result"
     ]

@@ -12,6 +12,7 @@ from headstart.data.augment import AUGMENTATIONS
 from headstart.data.dataset import load_dataset
 from headstart.data.gallery import draw_class_samples, draw_lesson_grid
 from headstart.data.preprocess import Preprocess
+from headstart.data.views import Views
 from headstart.errors import ConfigError, nearest
 
 
@@ -21,6 +22,7 @@ def show(
     *,
     preprocess: Preprocess,
     augment: str = "default",
+    from_originals: bool = False,
     per_class: int = 4,
     seed: int = 0,
     selection: float = 0.2,
@@ -34,6 +36,7 @@ def show(
         output: Folder for the pages; made if absent.
         preprocess: What the network sees.
         augment: Name of the random views to show.
+        from_originals: They are cut from the originals.
         per_class: Pictures of each class on the second page.
         seed: Of the sample and the views.
         selection: Part of train that training would set aside.
@@ -55,7 +58,6 @@ def show(
         console.say(line)
     lesson, classes = output / "lesson.png", output / "classes.png"
     draw_lesson_grid(dataset, pictures, lesson, name=name)
-    draw_class_samples(
-        dataset, pictures, AUGMENTATIONS[augment], classes, per_class=per_class, seed=seed, name=name
-    )
+    views = Views(dataset, pictures, AUGMENTATIONS[augment], from_originals, seed)
+    draw_class_samples(views, classes, per_class=per_class, name=name)
     return [lesson, classes]

@@ -70,7 +70,11 @@ def assign_splits(
         _split_freely(splits, labels, hashes, classes, selection, notes)
     if "test" in splits and "val" in splits:
         splits[splits == "val"] = "selection"
-        notes.append("val/ serves for choices (as selection), test/ is reported")
+        notes.append(
+            "val/ serves for choices (as selection), test/ is reported"
+            if selection > 0
+            else "val/ is set aside, as nothing is chosen here; test/ is reported"
+        )
     reported = "test" if "test" in splits else "val"
     if split_needed and selection > 0 and "selection" not in splits:
         _carve_selection(splits, labels, hashes, classes, selection, notes)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import sys
 import threading
@@ -25,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.console import progress, say, warn
-from headstart.data.images import UnreadableImage
+from headstart.data.images import RANGE_GUESSED, UnreadableImage
 from headstart.data.preprocess import Preprocess
-from headstart.deployment.sources import CLIPPED, GUESSED, Input, Inputs, Listing, Source, listed, read
+from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
 from headstart.errors import DataError, RunError, nearest
 from headstart.evaluation.predictions import (
     ENCODING_ERRORS,
@@ -35,6 +34,7 @@ from headstart.evaluation.predictions import (
     csv_writer,
     probability_columns,
 )
+from headstart.model.card import CARD, MODEL_FOLDER, card_entries, card_path, has_model, read_card
 from headstart.storage import atomic_path
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ __all__ = ["Counts", "Input", "Inputs", "Model", "Prediction", "load", "predict_
 
 OK = "ok"
 BATCH_SIZE = 32
-MODEL_FOLDER, CARD = "model", "model.json"
-FORMAT_VERSION = 1  # of cards that need no migration
 COLUMNS = ("path", "status", "prediction", "confidence", "unknown")
 
 
@@ -117,15 +115,15 @@ class Model:
         device: Where to compute, as torch names it; None: the first accelerator, else the CPU.
 
     Raises:
-        RunError: HS-PREDICT-002, the model card cannot be used.
-        ModelError: HS-MODEL-013, it was made by a later headstart.
+        ModelError: HS-MODEL-011, the model card cannot be used; HS-MODEL-013, it was made by a later
+            headstart.
     """
 
     def __init__(self, folder: Path, *, device: str | None = None) -> None:
         self.folder = folder
         self.device = device
-        with _card_errors(folder / CARD):
-            self.card = _card(folder)
+        self.card = read_card(folder)
+        with card_entries(folder):
             self.classes: tuple[str, ...] = tuple(self.card["classes"])
             self.preprocess = Preprocess.from_dict(self.card["preprocess"])
             self.temperature = float(self.card.get("temperature", 1.0))
@@ -279,12 +277,12 @@ def load(run: Path | str, *, device: str | None = None) -> Model:
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None: the first accelerator, else the CPU.
 
     Raises:
-        RunError: HS-PREDICT-001, no such folder, or no finished model in it; HS-PREDICT-002, its card
-            cannot be read.
+        RunError: HS-PREDICT-001, no such folder, or no finished model in it.
+        ModelError: as `Model`.
     """
     folder = Path(run)
     for candidate in (folder / MODEL_FOLDER, folder):
-        if (candidate / CARD).is_file():
+        if card_path(candidate).is_file():
             return Model(candidate, device=device)
     if folder.is_dir():
         raise RunError(
@@ -297,7 +295,7 @@ def load(run: Path | str, *, device: str | None = None) -> Model:
     with contextlib.suppress(OSError):
         siblings = sorted(p.name for p in folder.absolute().parent.iterdir() if p.is_dir())
     what = "The run is a file, not a folder." if folder.is_file() else "There is no such run."
-    runs = [name for name in siblings if (folder.absolute().parent / name / MODEL_FOLDER / CARD).is_file()]
+    runs = [name for name in siblings if has_model(folder.absolute().parent / name)]
     raise RunError(
         "HS-PREDICT-001",
         what + nearest(folder.name, siblings),
@@ -359,7 +357,7 @@ def predict_to_csv(
         failed=dict(failed),
         by_class={name: by_class[name] for name in model.classes if by_class[name]},
         clipped=notes[CLIPPED],
-        depth_guessed=notes[GUESSED],
+        depth_guessed=notes[RANGE_GUESSED],
         passed_over=listing.passed_over,
     )
 
@@ -395,27 +393,4 @@ def _opened(output: Path | str | None) -> Iterator[IO[str]]:
 
 
 def _remarks(notes: Mapping[str, int]) -> list[str]:
-    return [f"{notes[note]} pictures: {note}." for note in (CLIPPED, GUESSED) if notes[note]]
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    """The model card; without torch if it has the present format."""
-    card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    if card["format_version"] == FORMAT_VERSION:
-        return card
-    from headstart.model.bundle import read_card
-
-    return read_card(folder)
-
-
-@contextlib.contextmanager
-def _card_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            "HS-PREDICT-002",
-            f"The model card cannot be used: {type(error).__name__}: {error}.",
-            where=path,
-            fix="The folder is damaged, or made by a newer headstart: copy it anew, or upgrade.",
-        ) from error
+    return [f"{notes[note]} pictures: {note}." for note in (CLIPPED, RANGE_GUESSED) if notes[note]]

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from headstart.data.images import (
     HEAD_BYTES,
     PICTURE_SUFFIXES,
+    RANGE_GUESSED,
     IntensityRange,
     Picture,
     UnreadableImage,
@@ -32,7 +33,6 @@ Input = str | os.PathLike[str] | bytes | Image.Image | Pixels
 Inputs = Input | Iterable[Input]
 
 CLIPPED = "intensities outside the model's range were clipped"
-GUESSED = "more than 8 bits, but the model was trained on 8-bit pictures: the range was guessed"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _note(picture: Picture, intensity: IntensityRange | None) -> str:
     if extremes is None:
         return ""
     if intensity is None:
-        return GUESSED
+        return RANGE_GUESSED
     return CLIPPED if extremes.low < intensity.black or extremes.high > intensity.white else ""
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from typing import Any
-from unicodedata import combining, east_asian_width
 
 import numpy as np
 
 from headstart import metrics
-from headstart.console import table
+from headstart.console import table, text_width
 from headstart.evaluation.predictions import NO_TRUTH, Predictions
 
 WIDE = 0.20  # an interval wider than +-10 points is said first
@@ -162,11 +161,6 @@ def with_interval(figure: dict[str, Any]) -> str:
 def printable(name: str) -> str:
     """A name on one line: control characters as escapes, everything else as it is."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
-def text_width(text: str) -> int:
-    """Places that a text takes on a terminal: wide (CJK) letters two, combining marks none."""
-    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def shortened(name: str, width: int) -> str:

@@ -12,8 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.console import text_width
 from headstart.errors import MissingExtraError
-from headstart.evaluation.evaluate import printable, text_width
+from headstart.evaluation.evaluate import printable
 from headstart.evaluation.evaluate import shortened as cut
 from headstart.fonts import legible, matplotlib_families
 from headstart.storage import atomic_path
@@ -27,6 +28,7 @@ INK, FAINT, GRID = "#1f2933", "#6b7785", "#e3e7eb"
 TRAIN, REPORTED = "#8a94a0", "#1668b3"
 DPI = 150
 NAME_WIDTH = 22  # letters of a class name on an axis (wide ones count two)
+UPRIGHT_SHARE = 0.03  # of the width of the axes, for an upright name
 COUNTED = 14  # up to so many classes, each cell shows its number
 NAMED = 60  # up to so many classes, the axes show names
 
@@ -222,7 +224,7 @@ def _steps(rows: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def _mark_stages(axes: Axes, steps: Sequence[float], stages: Sequence[str], families: list[str]) -> None:
-    """A thin line where a stage begins, its name at the foot; nothing for a run of one stage."""
+    """A thin line where a stage begins, and its name if there is room; nothing for a run of one stage."""
     starts = [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
     if len(starts) < 2:
         return
@@ -232,6 +234,8 @@ def _mark_stages(axes: Axes, steps: Sequence[float], stages: Sequence[str], fami
         if i:
             axes.axvline(left, color="#b6bec7", linewidth=0.9, zorder=1)
         share = (right - left) / (high - low)
+        if share < UPRIGHT_SHARE:
+            continue
         name = stages[starts[i]]
         beside = share * 40 >= min(text_width(name), 6)  # a stage too short for its name has it upright
         name = shortened(name, max(6, int(share * 40)) if beside else NAME_WIDTH)

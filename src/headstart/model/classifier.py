@@ -118,6 +118,17 @@ class Classifier(nn.Module):
             return self.backbone
         return compose((self.stages or ())[: self._position(cut)])
 
+    def tensors_below(self, cut: str | int) -> Iterator[Tensor]:
+        """Parameters and buffers below a cut, always in the same order."""
+        if self.cut_name(cut) == HEAD:
+            yield from self.backbone.state_dict().values()
+            return
+        for stage in (self.stages or ())[: self._position(cut)]:
+            for module in stage.modules:
+                yield from module.state_dict().values()
+            for _, parameter in stage.parameters:
+                yield parameter
+
     def above(self, cut: str | int) -> Above:
         """What lies above a cut, head included, as a module to train. Shares its modules with the model.
 

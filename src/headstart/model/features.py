@@ -2,76 +2,216 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from headstart import console
+from headstart.data.cache import Cache, picture_signature
 from headstart.data.preprocess import Pixels, Preprocess
 from headstart.model.classifier import HEAD, Classifier
-from headstart.model.forward import evaluation_mode, prefetched
+from headstart.model.forward import BATCH_SIZE, evaluation_mode, prefetched
 from headstart.model.precision import Format
+from headstart.versions import versions
 
-BATCH_SIZE = 8  # on a CPU, activations that fit into its cache; measured in decision 7
 ACCELERATOR_BATCH_SIZE = 128
 
+Indices = NDArray[np.int64] | Sequence[int]
 
-def activations(
-    model: Classifier,
-    cut: str | int,
-    view: Callable[[int], Pixels],
-    items: Sequence[int] | NDArray[np.int64],
-    *,
-    preprocess: Preprocess,
-    fmt: Format,
-    workers: int,
-    advance: Callable[[int], object] | None = None,
-) -> Tensor:
-    """What leaves the part below ``cut``, in evaluation mode.
+
+class Activations:
+    """Activations [n, ...] by row: in memory, or memory-mapped.
+
+    Args:
+        rows: Each of the same shape; bfloat16 as int16, else float32.
+    """
+
+    def __init__(self, rows: Sequence[NDArray[Any]]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def rows(self, indices: Indices) -> Tensor:
+        """Some rows, in that order: a copy, bfloat16 or float32, [b, ...]."""
+        stacked = torch.from_numpy(np.stack([self._rows[int(i)] for i in indices]))
+        return stacked.view(torch.bfloat16) if stacked.dtype == torch.int16 else stacked
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All rows in order, ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.rows(range(start, min(start + size, len(self))))
+
+    def all(self) -> Tensor:
+        """Every row."""
+        return self.rows(range(len(self)))
+
+
+class FrozenPart:
+    """What lies below a cut, in evaluation mode, and what is known of its activations from earlier runs.
 
     Args:
         model: Lies on the device of ``fmt``.
         cut: A stage's name, or ``head``.
-        view: uint8 [S, S, 3] of an item; called from threads.
-        items: n items, such as indices of pictures.
         preprocess: Normalises the views.
         fmt: Number format.
         workers: Threads that make views.
-        advance: Called with the number of items just done.
-
-    Returns:
-        [n, ...] on the CPU, in the format's storage type (float32 at the head), n >= 1.
+        cache: Disk space where activations are kept for later runs; None: they stay in memory.
     """
-    below = model.below(cut)
-    storage = torch.float32 if model.cut_name(cut) == HEAD else fmt.storage
-    size = BATCH_SIZE if fmt.device == "cpu" else ACCELERATOR_BATCH_SIZE
-    batches = [list(items[i : i + size]) for i in range(0, len(items), size)]
 
-    def batch_of(indices: list[int]) -> NDArray[np.float32]:
-        return preprocess.normalize(np.stack([view(int(i)) for i in indices]))
+    def __init__(
+        self,
+        model: Classifier,
+        cut: str | int,
+        *,
+        preprocess: Preprocess,
+        fmt: Format,
+        workers: int,
+        cache: Cache | None = None,
+    ) -> None:
+        self.model = model
+        self.cut = model.cut_name(cut)
+        self.preprocess = preprocess
+        self.fmt = fmt
+        self.workers = workers
+        self.cache = cache
+        self.batch_size = BATCH_SIZE if fmt.device == "cpu" else ACCELERATOR_BATCH_SIZE
+        self.storage = torch.float32 if self.cut == HEAD else fmt.storage
 
-    kept = torch.empty(0)
-    done = 0
-    with evaluation_mode(model), torch.no_grad(), fmt.autocast():
-        for batch in prefetched(batch_of, batches, workers=workers, ahead=4 * workers):
-            computed = below(fmt.inputs(batch))
-            if done == 0:  # one allocation: a list of parts would need twice the memory to join
-                kept = torch.empty((len(items), *computed.shape[1:]), dtype=storage)
-            kept[done : done + len(batch)] = computed.to("cpu", storage)
-            done += len(batch)
+    def activations(
+        self,
+        view: Callable[[int], Pixels],
+        items: Indices,
+        *,
+        keys: Sequence[str] | None = None,
+        views: dict[str, Any] | None = None,
+        advance: Callable[[int], object] | None = None,
+    ) -> Activations:
+        """What leaves the frozen part.
+
+        Args:
+            view: uint8 [S, S, 3] of an item; called from threads.
+            items: n items, such as indices of pictures.
+            keys: What tells each item's view from those of others, by its content; None: nothing is cached.
+            views: All else that decides what ``view`` makes.
+            advance: Called with the number of items just done.
+
+        Returns:
+            n >= 1 rows, in the format's storage type (float32 at the head).
+        """
+        if self.cache is not None and keys is not None:
+            return self._cached(self.cache, view, items, keys, views or {}, advance)
+        rows: list[NDArray[Any]] = []
+        for batch in self._computed(view, items):
+            rows += list(batch)
             if advance is not None:
                 advance(len(batch))
-    return kept
+        return Activations(rows)
+
+    def _cached(
+        self,
+        cache: Cache,
+        view: Callable[[int], Pixels],
+        items: Indices,
+        keys: Sequence[str],
+        views: dict[str, Any],
+        advance: Callable[[int], object] | None,
+    ) -> Activations:
+        store = cache.store("activations", self.signature() | views)
+        positions = {key: i for i, key in enumerate(keys) if store.get(key) is None}
+        rows: dict[str, NDArray[Any]] = {}
+        if advance is not None:
+            advance(len(items) - len(positions))
+        if positions:
+            batches = self._computed(view, [int(items[i]) for i in positions.values()])
+            first = next(batches)
+            what = f"{console.counted(len(positions), 'view', 'views')} below {self.cut}"
+            expected = first[0].nbytes * len(positions)
+            missing = iter(positions)
+            with cache.writer(store, first.dtype.str, expected, what) as writer:
+                for batch in chain([first], batches):
+                    for row in batch:
+                        key = next(missing)
+                        if not writer.add(key, row):
+                            rows[key] = row
+                    if advance is not None:
+                        advance(len(batch))
+        for key in keys:
+            if (entry := store.get(key)) is not None:
+                rows[key] = entry.array()
+        if lost := {key: i for i, key in enumerate(keys) if key not in rows}:  # by the disk that took them
+            computed = self._computed(view, [int(items[i]) for i in lost.values()])
+            rows |= zip(lost, chain.from_iterable(computed), strict=True)
+        return Activations([rows[key] for key in keys])
+
+    def _computed(self, view: Callable[[int], Pixels], items: Indices) -> Iterator[NDArray[Any]]:
+        """Activations of the items, batch by batch; bfloat16 as int16.
+
+        A short last batch is filled up: a row must not depend on how many others there are.
+        """
+        below = self.model.below(self.cut)
+        size = self.batch_size
+        batches = [list(items[i : i + size]) for i in range(0, len(items), size)]
+
+        def batch_of(indices: list[int]) -> NDArray[np.float32]:
+            return self.preprocess.normalize(np.stack([view(int(i)) for i in indices]))
+
+        arrays = prefetched(batch_of, batches, workers=self.workers, ahead=4 * self.workers)
+        for array in arrays:
+            batch = self.fmt.inputs(filled(array, size))
+            with evaluation_mode(self.model), torch.no_grad(), self.fmt.autocast():
+                rows = below(batch)[: len(array)].to("cpu", self.storage).contiguous()
+            yield (rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows).numpy()
+
+    def signature(self) -> dict[str, Any]:
+        """All that decides an activation, beside the view."""
+        return {
+            "weights": self.digest(),
+            "cut": self.cut,
+            "format": asdict(self.fmt),
+            "preprocess": self.preprocess.to_dict() | picture_signature(self.preprocess),
+            "batch_size": self.batch_size,
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            "processor": processor(self.fmt.device),
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of the architecture and all tensors of the frozen part."""
+        source = self.model.source
+        digest = hashlib.sha256(f"{source.library} {source.architecture}".encode())
+        for tensor in self.model.tensors_below(self.cut):
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
 
-def features_above(model: Classifier, cut: str | int, inputs: Tensor, *, fmt: Format) -> Tensor:
-    """Features float32 [n, D] of activations at ``cut`` [n, ...], in evaluation mode, on the CPU."""
+def processor(device: str) -> str:
+    """What computes: its results may differ from those of another one."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{device} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def filled(batch: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """A batch of ``size`` pictures: what is missing is zero."""
+    if len(batch) == size:
+        return batch
+    whole = np.zeros((size, *batch.shape[1:]), batch.dtype)
+    whole[: len(batch)] = batch
+    return whole
+
+
+def features_above(model: Classifier, cut: str | int, inputs: Activations, *, fmt: Format) -> Tensor:
+    """Features float32 [n, D] of activations at ``cut``, in evaluation mode, on the CPU."""
     above = model.above(cut)
+    size = BATCH_SIZE if fmt.device == "cpu" else ACCELERATOR_BATCH_SIZE
     with evaluation_mode(model), torch.no_grad(), fmt.autocast():
-        parts = [
-            above.features(fmt.inputs(inputs[start : start + BATCH_SIZE])).float().cpu()
-            for start in range(0, len(inputs), BATCH_SIZE)
-        ]
+        parts = [above.features(fmt.inputs(batch)).float().cpu() for batch in inputs.batches(size)]
     return torch.cat(parts) if parts else torch.empty(0, model.num_features)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
     from headstart.model.weights import Published
 
-DEFAULT_MODEL = "efficientnet-lite0"
 SMALLEST_IMAGE = 16  # pixels; below, the networks shrink the picture to nothing
 _TORCHVISION = "torchvision/"
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")

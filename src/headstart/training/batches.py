@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.data.preprocess import Pixels, Preprocess
+from headstart.model.features import Activations
 from headstart.model.forward import prefetched
 from headstart.model.precision import Format
 
@@ -29,8 +30,8 @@ class Batches(Protocol):
         """Batches per epoch."""
         ...
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch ``number``, counted from 1."""
+    def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
+        """The batches of epoch ``number``, counted from 1, without the first ``done`` ones."""
         ...
 
 
@@ -61,11 +62,11 @@ class CachedViews:
     """Batches of cached activations; each epoch draws one of the views of each picture.
 
     Attributes:
-        activations: [V, n, ...], as `headstart.model.features.activations` gives them.
+        activations: Row v * n + i is view v of picture i.
         labels: int64 [n].
     """
 
-    activations: Tensor
+    activations: Activations
     labels: NDArray[np.int64]
     batch_size: int
     seed: int
@@ -78,16 +79,15 @@ class CachedViews:
     def _bounds(self) -> list[tuple[int, int]]:
         return Slices(len(self.labels), self.batch_size).bounds()
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        views, n = self.activations.shape[:2]
+    def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
+        n = len(self.labels)
+        views = len(self.activations) // n
         shuffled = order(n, seed=self.seed, epoch=number)
         # Each picture goes through all its views before one comes again, starting anywhere.
         first = np.random.default_rng((self.seed, 0x71E3)).integers(0, views, n)
-        for start, stop in self._bounds():
+        for start, stop in self._bounds()[done:]:
             chosen = shuffled[start:stop]
-            inputs = self.activations[
-                torch.from_numpy((first[chosen] + number) % views), torch.from_numpy(chosen)
-            ]
+            inputs = self.activations.rows((first[chosen] + number) % views * n + chosen)
             yield self.fmt.inputs(inputs), torch.from_numpy(self.labels[chosen]).to(self.fmt.device)
 
 
@@ -115,15 +115,17 @@ class LiveViews:
     def _bounds(self) -> list[tuple[int, int]]:
         return Slices(len(self.labels), self.batch_size).bounds()
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
         shuffled = order(len(self.labels), seed=self.seed, epoch=number)
 
         def normalized(position: int) -> NDArray[np.float32]:
             return self.preprocess.normalize(self.view(position, number))
 
         ahead = max(2 * self.batch_size, 2 * self.workers)
-        arrays = prefetched(normalized, (int(i) for i in shuffled), workers=self.workers, ahead=ahead)
-        for start, stop in self._bounds():
+        bounds = self._bounds()[done:]
+        left = shuffled[bounds[0][0] :] if bounds else shuffled[:0]
+        arrays = prefetched(normalized, (int(i) for i in left), workers=self.workers, ahead=ahead)
+        for start, stop in bounds:
             batch = np.stack([next(arrays) for _ in range(stop - start)])
             yield (
                 self.fmt.inputs(batch),

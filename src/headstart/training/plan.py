@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from headstart import console
 from headstart.config import TrainConfig
 from headstart.data.dataset import Dataset
+from headstart.data.decoding import available_cpus
 from headstart.data.preprocess import Preprocess
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.precision import Format, choose_device, choose_precision
@@ -60,7 +60,7 @@ class Plan:
             "selection_pictures": self.selection_pictures,
             "steps_per_epoch": self.steps_per_epoch,
             "total_steps": self.steps_per_epoch * self.epochs,
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": dataclasses.asdict(self.recipe) | {"interpolation": list(self.recipe.interpolation)},
         }
         return values
 
@@ -73,6 +73,19 @@ class Plan:
         """The stages of the run, in order, as they stand in ``results.csv``."""
         names = ["probe"] if self.recipe.head_init == "probe" else []
         return names if self.epochs == 0 else [*names, self.config.strategy]
+
+    def kept(self) -> str:
+        """Which weights the run ends with, for a person."""
+        if not self.selection_pictures:
+            return "kept: the last epoch (nothing is selected)"
+        candidates, order = "the epoch with", "the earlier one"
+        if self.recipe.head_init == "probe" and self.recipe.interpolation:
+            candidates = "the probe, the last epoch or a mix of both, whichever has"
+            order = "the nearer to the probe"
+        return (
+            f"kept: {candidates} the highest accuracy on {self.selection_pictures} selection pictures "
+            f"(equal: the lower loss, then {order})"
+        )
 
     def lines(self) -> list[str]:
         """The plan for a person."""
@@ -99,12 +112,7 @@ class Plan:
                 f"{recipe.lr:g}, head {recipe.lr * recipe.head_lr_factor:g}, {recipe.schedule}{decay}, "
                 f"loss {'summed over' if recipe.loss == 'sum' else 'averaged over'} the batch"
             )
-            lines.append(
-                f"kept: the epoch with the highest accuracy on {self.selection_pictures} selection pictures "
-                "(equal: the lower loss, then the earlier one)"
-                if self.selection_pictures
-                else "kept: the last epoch (nothing is selected)"
-            )
+            lines.append(self.kept())
         elif self.config.strategy != "probe":
             lines.append("kept: the probe, as there are too few pictures to choose an epoch on")
         lines.append(
@@ -112,11 +120,6 @@ class Plan:
             f"{console.counted(self.workers, 'reader', 'readers')}, seed {self.config.seed}"
         )
         return lines
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_plan(config: TrainConfig, model: Classifier, dataset: Dataset, preprocess: Preprocess) -> Plan:
@@ -140,28 +143,29 @@ def make_plan(config: TrainConfig, model: Classifier, dataset: Dataset, preproce
     if recipe.trains == "top" and cut is None:
         recipe = dataclasses.replace(recipe, trains="all")
     views = affordable_views(recipe, model, cut, n_train, preprocess, fmt)
+    trains = recipe.trains != "nothing"
     resolved = dataclasses.replace(
         config,
         weights=config.weights and config.weights.absolute(),
         freeze=cut,
-        head_init=None if recipe.trains == "nothing" else recipe.head_init,
-        epochs=None if recipe.trains == "nothing" else recipe.epochs,
-        lr=None if recipe.trains == "nothing" else recipe.lr,
-        batch_size=recipe.batch_size,
+        head_init=recipe.head_init if trains else None,
+        epochs=recipe.epochs if trains else None,
+        lr=recipe.lr if trains else None,
+        batch_size=recipe.batch_size if trains else None,
+        augment=recipe.augmentation if trains else None,
         img_size=preprocess.img_size,
         fit=recipe.fit,
-        augment=recipe.augmentation,
         precision=fmt.precision,
-        threads=config.threads or cores(),
+        threads=config.threads or available_cpus(),
         device=device,
-        workers=config.workers or cores(),
+        workers=config.workers or available_cpus(),
     )
     return Plan(
         config=resolved,
         recipe=recipe,
         fmt=fmt,
-        threads=config.threads or cores(),
-        workers=config.workers or cores(),
+        threads=config.threads or available_cpus(),
+        workers=config.workers or available_cpus(),
         cut=cut,
         views=views,
         train_pictures=n_train,

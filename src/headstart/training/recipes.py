@@ -2,7 +2,8 @@
 
 `default` follows what the literature supports for small data: a linear probe first, then fine-tuning from its
 head (LP-FT, Kumar et al., ICLR 2022), small steps for pretrained layers (AdamW with cosine decay, as ConvNeXt
-and MAE are fine-tuned), a mild crop, no mixing of pictures, BatchNorm as pretrained.
+and MAE are fine-tuned), a mild crop, no mixing of pictures, BatchNorm as pretrained, and weights between the
+probe's and the last epoch's as candidates (WiSE-FT, Wortsman et al., CVPR 2022). See decision 9.
 
 `d2l` is the chapter "Fine-Tuning" of Dive into Deep Learning (d2l.ai), to the letter: the loss is summed over
 the batch, so that a step is lr x sum; plain SGD; all of train, the last epoch kept.
@@ -43,7 +44,7 @@ class Recipe:
     """AdamW (betas .9, .999), or SGD with `momentum`."""
     momentum: float = 0.0
     """Momentum of SGD."""
-    lr: float = 5e-5
+    lr: float = 3e-4
     """Learning rate of the backbone."""
     head_lr_factor: float = 1.0
     """Learning rate of the head / that of the backbone."""
@@ -59,10 +60,13 @@ class Recipe:
     """Whether BatchNorm layers that train use batch statistics and update their running ones."""
     batch_size: int = 32
     """Pictures per step; the last batch of an epoch may be smaller."""
-    epochs: int = 8
+    epochs: int = 12
     """Passes over the training pictures."""
+    interpolation: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    """After a probe: shares of the last epoch's weights, with the rest from the probe, one of which is kept,
+    or the probe; empty: the best epoch is kept."""
     selection: float = 0.2
-    """Fraction of the training pictures that is set aside to choose the epoch; 0: the last epoch is kept."""
+    """Fraction of the training pictures that is set aside to choose with; 0: the last epoch is kept."""
     fit: Fit = "crop"
     """How a picture becomes square at evaluation."""
     resize: int | None = None
@@ -93,6 +97,7 @@ RECIPES = {
         batch_norm="train",
         batch_size=128,
         epochs=5,
+        interpolation=(),
         selection=0.0,
         fit="squash",
         resize=256,
@@ -101,7 +106,7 @@ RECIPES = {
 
 # From random weights there is no probe and nothing worth freezing; BatchNorm must learn its statistics.
 SCRATCH: dict[str, dict[str, Any]] = {
-    "default": {"lr": 1e-3, "weight_decay": 5e-2, "epochs": 30},
+    "default": {"lr": 1e-3, "weight_decay": 5e-2, "epochs": 30, "interpolation": ()},
     "d2l": {"lr": 5e-4},  # one rate for all, the chapter's
 }
 
@@ -206,6 +211,8 @@ def check_consistency(config: TrainConfig) -> None:
                 ("--freeze", "part left to freeze", config.freeze),
                 ("--head-from", "other start of the head", config.head_from or None),
                 ("--head-init", "other start of the head", config.head_init),
+                ("--batch-size", "batches", config.batch_size),
+                ("--augment", "random views", config.augment),
             )
             if value is not None
         ]

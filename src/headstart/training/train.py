@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,18 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headstart import console
-from headstart.data.augment import AUGMENTATIONS, augment
+from headstart.data.augment import AUGMENTATIONS
+from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Pixels
+from headstart.data.views import Views
 from headstart.model.classifier import HEAD, Classifier
-from headstart.model.features import BATCH_SIZE, activations, features_above
-from headstart.model.forward import evaluation_mode, prefetched
+from headstart.model.depthwise import FastDepthwise
+from headstart.model.features import Activations, FrozenPart, features_above
+from headstart.model.forward import BATCH_SIZE, evaluation_mode, prefetched
 from headstart.model.transfer import freeze, groups_text, parameter_groups
 from headstart.training.batches import Batches, CachedViews, LiveViews
+from headstart.training.checkpoint import Checkpoint, Saved
 from headstart.training.fit import Epoch, EpochHook, Scores, fit
 from headstart.training.plan import Plan
-from headstart.training.probe import Probe, fit_probe
+from headstart.training.probe import fit_probe
 
 
 @dataclass(frozen=True)
@@ -32,28 +37,59 @@ class Trained:
 
     Attributes:
         epochs: Rows of ``results.csv``.
-        kept: Number of the epoch whose weights the model has; 0 is the model before the first step.
+        best: The row of the epoch whose weights the model has; None where nothing was trained or measured.
+        share: Of these weights in the model's; below 1, the rest is the probe's.
         interrupted: Whether Ctrl-C ended training early.
-        probe: The probe, if one was made.
     """
 
     epochs: tuple[Epoch, ...]
-    kept: int
+    best: Epoch | None
     interrupted: bool
-    probe: Probe | None
+    share: float = 1.0
+
+    @property
+    def kept(self) -> int:
+        """Number of that epoch; 0 is the model before the first step."""
+        return 0 if self.best is None else self.best.epoch
 
 
 class Trainer:
-    """Carries out a plan on one model. Made once per run; `train` is the way in."""
+    """Carries out a plan on one model. Made once per run; `train` is the way in.
+
+    ``on_epoch`` is called with each row, ``on_best`` before it while the model is the best so far. ``cache``
+    keeps activations of the frozen part for later runs; training saves its place in ``checkpoint``
+    and goes on where it was ``saved``.
+    """
 
     def __init__(
-        self, model: Classifier, dataset: Dataset, pictures: Pictures, plan: Plan, on_epoch: EpochHook
+        self,
+        model: Classifier,
+        dataset: Dataset,
+        pictures: Pictures,
+        plan: Plan,
+        *,
+        on_epoch: EpochHook,
+        on_best: EpochHook,
+        cache: Cache | None = None,
+        checkpoint: Checkpoint | None = None,
+        saved: Saved | None = None,
     ) -> None:
         self.model = model
         self.dataset = dataset
         self.pictures = pictures
         self.plan = plan
+        self.views = Views(
+            dataset,
+            pictures,
+            AUGMENTATIONS[plan.recipe.augmentation],
+            plan.recipe.from_originals,
+            plan.config.seed,
+        )
         self.on_epoch = on_epoch
+        self.on_best = on_best
+        self.cache = cache
+        self.checkpoint = checkpoint
+        self.saved = saved
         self.train_ids = dataset.indices("train")
         self.labels = dataset.labels[self.train_ids]
         selects = plan.selection_pictures > 0
@@ -62,29 +98,31 @@ class Trainer:
         self.watched_labels = torch.from_numpy(dataset.labels[self.watched_ids]).to(plan.fmt.device)
 
     def train(self) -> Trained:
-        """Probe if the recipe wants one, then the epochs."""
+        """Probe if the recipe wants one, then the epochs; or what is left of them behind a checkpoint."""
         plan, model = self.plan, self.model
         plan.fmt.network(model)
-        probe, before = None, None
+        saved = self.saved
+        before = None if saved is None else saved.progress.before
         cut = plan.cut or (HEAD if plan.epochs == 0 else None)
         cached = cut is not None and (plan.views > 0 or plan.epochs == 0)
-        watched: Tensor | None = None
+        watched: Activations | None = None
         if cached and (plan.selection_pictures or plan.epochs):
             assert cut is not None
             watched = self.run_below(cut, self.watched_ids, "reading the network's features")
-        if plan.recipe.head_init == "probe":
+        if plan.recipe.head_init == "probe" and saved is None:
             centre = self.run_below(cut or HEAD, self.train_ids, "features of the training pictures")
-            probe, before = self.probe(cut or HEAD, centre, watched)
+            before = self.probe(cut or HEAD, centre, watched)
         try:
-            if before is not None:
+            if before is not None and saved is None:
+                self.on_best(before)
                 self.on_epoch(before)
             if plan.epochs == 0:
-                return Trained((before,) if before else (), 0, False, probe)
+                return Trained((before,) if before else (), before, False)
             network, batches = self.prepare(cut, cached)
-        except KeyboardInterrupt:  # the model is the probe still
-            if before is None:
+        except KeyboardInterrupt:  # the model is the probe still; behind a checkpoint it is not yet anything
+            if before is None or saved is not None:
                 raise
-            return Trained((before,), 0, True, probe)
+            return Trained((before,), before, True)
         groups = parameter_groups(
             network,
             lr_backbone=plan.recipe.lr,
@@ -101,11 +139,14 @@ class Trainer:
             forward=self.forward_of(network),
             evaluate=lambda: self.scores(network, watched),
             on_epoch=self.on_epoch,
+            on_best=self.on_best,
             before=before,
             stage=plan.config.strategy,
+            checkpoint=self.checkpoint,
+            saved=saved,
         )
         rows = ((before,) if before else ()) + fitted.epochs
-        return Trained(rows, fitted.kept, fitted.interrupted, probe)
+        return Trained(rows, fitted.best, fitted.interrupted, fitted.share)
 
     def prepare(self, cut: str | None, cached: bool) -> tuple[nn.Module, Batches]:
         """Freezes what does not train; the network that trains, and its batches."""
@@ -118,7 +159,7 @@ class Trainer:
         batches = CachedViews(views, self.labels, plan.recipe.batch_size, plan.config.seed, plan.fmt)
         return model.above(cut), batches
 
-    def probe(self, cut: str, centre: Tensor, watched: Tensor | None) -> tuple[Probe, Epoch]:
+    def probe(self, cut: str, centre: Activations, watched: Activations | None) -> Epoch:
         """Fits the probe, makes it the model's head, and measures it."""
         plan, model = self.plan, self.model
         started = time.perf_counter()
@@ -142,7 +183,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         if probe.note:
             console.warn(probe.note)
-        row = Epoch(
+        return Epoch(
             0,
             "probe",
             train_loss,
@@ -154,63 +195,47 @@ class Trainer:
             len(centre) / seconds,
             seconds,
         )
-        return probe, row
 
-    def evaluation_view(self, index: int) -> Pixels:
-        """uint8 [S, S, 3] of a picture, without chance."""
-        return self.pictures.preprocess.evaluation_crop(self.pictures[index])
+    def run_below(self, cut: str, ids: NDArray[np.int64], label: str) -> Activations:
+        """Activations at ``cut`` of the evaluation view of some pictures, in their order."""
+        keys = [str(self.dataset.file_hashes[i]) for i in ids]
+        return self.run(cut, self.views.evaluation, ids, keys, {"view": "evaluation"}, label)
 
-    def run_below(self, cut: str, ids: NDArray[np.int64], label: str) -> Tensor:
-        """Activations at ``cut`` of the evaluation view of some pictures, [n, ...]."""
-        return self.run(cut, self.evaluation_view, ids, label)
-
-    def run_views(self, cut: str) -> Tensor:
-        """Activations at ``cut`` of the plan's random views of the training pictures, [V, n, ...]."""
-        n, views = len(self.train_ids), self.plan.views
+    def run_views(self, cut: str) -> Activations:
+        """Activations at ``cut`` of the plan's random views of the training pictures, view after view."""
+        n, number = len(self.train_ids), self.plan.views
+        hashes = self.dataset.file_hashes
 
         def view(item: int) -> Pixels:
-            return self.random_view(item % n, item // n)
+            return self.views.random(int(self.train_ids[item % n]), item // n)
 
-        flat = self.run(cut, view, np.arange(n * views), f"{views} views of {n} pictures")
-        return flat.reshape(views, n, *flat.shape[1:])
+        keys = [f"{hashes[i]}:{epoch}" for epoch in range(number) for i in self.train_ids]
+        label = f"{number} views of {n} pictures"
+        return self.run(cut, view, np.arange(n * number), keys, self.views.signature(), label)
 
-    def run(self, cut: str, view: Callable[[int], Pixels], items: NDArray[np.int64], label: str) -> Tensor:
-        with console.progress(len(items), label) as advance:
-            return activations(
-                self.model,
-                cut,
-                view,
-                items,
-                preprocess=self.pictures.preprocess,
-                fmt=self.plan.fmt,
-                workers=self.plan.workers,
-                advance=advance,
-            )
-
-    def random_view(self, position: int, epoch: int) -> Pixels:
-        """A random view of a training picture: uint8 [S, S, 3]; a function of seed, epoch, content."""
-        index = int(self.train_ids[position])
-        preprocess = self.pictures.preprocess
-        augmentation = AUGMENTATIONS[self.plan.recipe.augmentation]
-        if preprocess.fit == "pad":
-            source = self.evaluation_view(index)
-        elif self.plan.recipe.from_originals and augmentation.scale is not None:
-            source = np.asarray(self.pictures.original(index))
-        else:
-            source = self.pictures[index]
-        return augment(
-            source,
-            preprocess.img_size,
-            augmentation,
-            seed=self.plan.config.seed,
-            epoch=epoch,
-            sample_id=str(self.dataset.file_hashes[index]),
-            interpolation=preprocess.interpolation,
+    def run(
+        self,
+        cut: str,
+        view: Callable[[int], Pixels],
+        items: NDArray[np.int64],
+        keys: Sequence[str],
+        views: dict[str, Any],
+        label: str,
+    ) -> Activations:
+        part = FrozenPart(
+            self.model,
+            cut,
+            preprocess=self.pictures.preprocess,
+            fmt=self.plan.fmt,
+            workers=self.plan.workers,
+            cache=self.cache,
         )
+        with console.progress(len(items), label) as advance:
+            return part.activations(view, items, keys=keys, views=views, advance=advance)
 
     def live_batches(self) -> LiveViews:
         return LiveViews(
-            self.random_view,
+            lambda position, epoch: self.views.random(int(self.train_ids[position]), epoch),
             self.labels,
             self.pictures.preprocess,
             self.plan.recipe.batch_size,
@@ -221,13 +246,13 @@ class Trainer:
 
     def forward_of(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         def forward(inputs: Tensor) -> Tensor:
-            with self.plan.fmt.autocast():
+            with self.plan.fmt.autocast(), FastDepthwise():
                 logits: Tensor = network(inputs)
             return logits
 
         return forward
 
-    def scores(self, network: nn.Module, watched: Tensor | None) -> Scores:
+    def scores(self, network: nn.Module, watched: Activations | None) -> Scores:
         """Loss and accuracy of the network as it is now, in training's format, on the watched pictures.
 
         Args:
@@ -239,19 +264,19 @@ class Trainer:
             logits = [forward(inputs).float() for inputs in self.watched_batches(watched)]
             return loss_and_accuracy(torch.cat(logits), self.watched_labels)
 
-    def watched_batches(self, watched: Tensor | None) -> Iterator[Tensor]:
+    def watched_batches(self, watched: Activations | None) -> Iterator[Tensor]:
         if watched is not None:
-            for start in range(0, len(watched), BATCH_SIZE):
-                yield self.plan.fmt.inputs(watched[start : start + BATCH_SIZE])
+            for batch in watched.batches(BATCH_SIZE):
+                yield self.plan.fmt.inputs(batch)
             return
         preprocess = self.pictures.preprocess
 
         def batch_of(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-            return preprocess.normalize(np.stack([self.evaluation_view(int(i)) for i in ids]))
+            return preprocess.normalize(np.stack([self.views.evaluation(int(i)) for i in ids]))
 
         batches = [self.watched_ids[i : i + BATCH_SIZE] for i in range(0, len(self.watched_ids), BATCH_SIZE)]
-        for batch in prefetched(batch_of, batches, workers=self.plan.workers, ahead=2 * self.plan.workers):
-            yield self.plan.fmt.inputs(batch)
+        for arrays in prefetched(batch_of, batches, workers=self.plan.workers, ahead=2 * self.plan.workers):
+            yield self.plan.fmt.inputs(arrays)
 
 
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> Scores:

@@ -97,11 +97,10 @@ def test_pictures_beyond_the_memory_limit_are_identical(tmp_path: Path) -> None:
     _, kept = load(tmp_path)
     dataset, some = load(tmp_path, memory_limit=3 * 20 * 25 * 3)
     _, none = load(tmp_path, memory_limit=0)
-    assert (kept.in_memory, some.in_memory, none.in_memory) == (12, 3, 0)
+    assert (kept.at_hand, some.at_hand, none.at_hand) == (12, 3, 0)
     for i in range(12):
         assert np.array_equal(kept[i], some[i]) and np.array_equal(kept[i], none[i])
-    assert sum("kept in memory" in note for note in dataset.notes) == 1
-    assert "3 of 12 pictures are kept in memory" in notes(dataset)
+    assert "3 of 12 pictures fit into cache and memory; the others are decoded" in notes(dataset)
 
 
 def test_a_picture_that_vanishes_is_named(tmp_path: Path) -> None:
@@ -357,7 +356,7 @@ def test_a_known_range_is_kept(tmp_path: Path) -> None:
     dataset, pictures = load_dataset(tmp_path, preprocess=spec, require_split=False)
     assert pictures.preprocess == spec
     assert "16-bit grey pictures: 0..65535" in notes(dataset)
-    assert pictures.in_memory == len(dataset) and pictures[0].max() <= 4
+    assert pictures.at_hand == len(dataset) and pictures[0].max() <= 4
 
 
 def test_eight_bit_data_have_no_range(tmp_path: Path) -> None:
@@ -402,7 +401,7 @@ def test_ants_and_bees() -> None:
     assert dataset.classes == ("ants", "bees") and len(dataset) == 398
     assert dataset.reported_split == "val" and len(dataset.indices("val")) == 153
     assert dataset.left_out == () and "train/ants/imageNotFound.gif" in dataset.paths.tolist()
-    assert pictures.in_memory == 398
+    assert pictures.at_hand == 398
 
 
 def test_messy_scraped_pictures() -> None:

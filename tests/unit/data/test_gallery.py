@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from headstart.data import gallery
-from headstart.data.augment import AUGMENTATIONS, augment
+from headstart.data.augment import AUGMENTATIONS
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
+from headstart.data.views import Views
 from headstart.errors import RunError
 
 PREPROCESS = Preprocess(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -80,28 +81,14 @@ def test_lesson_grid_keeps_the_aspect_ratio(tmp_path: Path) -> None:
 def test_few_pictures_are_enough(tmp_path: Path) -> None:
     dataset, pictures = load(make(tmp_path / "few", ("a", "b"), 3))
     gallery.draw_lesson_grid(dataset, pictures, tmp_path / "grid.png")
-    gallery.draw_class_samples(dataset, pictures, AUGMENTATIONS["flip"], tmp_path / "samples.png")
+    gallery.draw_class_samples(Views(dataset, pictures, AUGMENTATIONS["flip"]), tmp_path / "samples.png")
     assert tiles(Image.open(tmp_path / "grid.png"))[0, 3:].tolist() == [[255, 255, 255]] * 5
 
 
-def test_views_are_those_of_training_and_evaluation(tmp_path: Path) -> None:
-    dataset, pictures = load(make(tmp_path / "food", ("a", "b"), 5))
+def test_the_sample_is_of_the_class_and_of_training(tmp_path: Path) -> None:
+    dataset, _ = load(make(tmp_path / "food", ("a", "b"), 5))
     chosen = gallery.sample_of_class(dataset, 1, 2, seed=3)
     assert all(dataset.splits[i] == "train" and dataset.labels[i] == 1 for i in chosen)
-    index = chosen[0]
-    expected = PREPROCESS.evaluation_crop(PREPROCESS.resized(pictures.original(index)))
-    assert np.array_equal(np.asarray(gallery.evaluation_view(pictures, index)), expected)
-    trained = gallery.training_view(pictures, index, AUGMENTATIONS["d2l"], seed=3, sample_id="x")
-    expected = augment(
-        pictures[index],
-        32,
-        AUGMENTATIONS["d2l"],
-        seed=3,
-        epoch=0,
-        sample_id="x",
-        interpolation="bilinear",
-    )
-    assert np.array_equal(np.asarray(trained), expected)
 
 
 def test_choice_is_deterministic_and_follows_the_seed(tmp_path: Path) -> None:
@@ -109,7 +96,7 @@ def test_choice_is_deterministic_and_follows_the_seed(tmp_path: Path) -> None:
     pages = []
     for number, seed in enumerate((0, 0, 1)):
         path = tmp_path / f"{number}.png"
-        gallery.draw_class_samples(dataset, pictures, AUGMENTATIONS["d2l"], path, seed=seed)
+        gallery.draw_class_samples(Views(dataset, pictures, AUGMENTATIONS["d2l"], seed=seed), path)
         pages.append(path.read_bytes())
     assert pages[0] == pages[1] != pages[2]
 
@@ -129,7 +116,7 @@ def test_names_in_any_script_are_told_apart(tmp_path: Path) -> None:
         root = make(tmp_path / f"set-{len(pages)}", (name, "zz"), 4)
         dataset, pictures = load(root)
         path = tmp_path / f"{len(pages)}.png"
-        gallery.draw_class_samples(dataset, pictures, AUGMENTATIONS["none"], path, name="same title")
+        gallery.draw_class_samples(Views(dataset, pictures, AUGMENTATIONS["none"]), path, name="same title")
         label = dataset.classes.index(name)
         page = Image.open(path).convert("L")
         left = gallery.MARGIN + gallery.LABEL_COLUMN
@@ -147,11 +134,11 @@ def test_many_classes_are_cut_and_it_is_said(tmp_path: Path, monkeypatch: pytest
         gallery._Page, "text", lambda page, *a, **k: (said.append(a[0]), text(page, *a, **k))[1]
     )
     path = tmp_path / "page.png"
-    gallery.draw_class_samples(dataset, pictures, AUGMENTATIONS["none"], path, max_classes=4)
+    gallery.draw_class_samples(Views(dataset, pictures, AUGMENTATIONS["none"]), path, max_classes=4)
     assert said[0] == "many"
     assert said[1] == "6 classes · 24 pictures · train 12, test 12 · the first 4 classes are shown"
     four = height(path)
-    gallery.draw_class_samples(dataset, pictures, AUGMENTATIONS["none"], path)
+    gallery.draw_class_samples(Views(dataset, pictures, AUGMENTATIONS["none"]), path)
     assert height(path) > four
 
 

@@ -19,11 +19,15 @@ pytest.importorskip("timm")
 
 from PIL import Image  # noqa: E402
 
-from headstart.data.images import IntensityRange, read_rgb  # noqa: E402
+from headstart.data.images import (  # noqa: E402
+    RANGE_GUESSED,
+    IntensityRange,
+    read_rgb,
+)
 from headstart.data.preprocess import Preprocess  # noqa: E402
 from headstart.deployment import predict  # noqa: E402
 from headstart.deployment.predict import load, predict_to_csv  # noqa: E402
-from headstart.deployment.sources import CLIPPED, GUESSED  # noqa: E402
+from headstart.deployment.sources import CLIPPED  # noqa: E402
 from headstart.errors import DataError, ModelError, RunError  # noqa: E402
 from headstart.model import forward  # noqa: E402
 from headstart.model.bundle import save_bundle  # noqa: E402
@@ -272,7 +276,7 @@ def test_intensities_outside_the_range_of_training_are_counted(run, tmp_path, ca
     Image.fromarray(np.full((80, 80), 3000, np.uint16)).save(tmp_path / "inside.png")
     Image.fromarray(np.full((80, 80), 9000, np.uint16)).save(tmp_path / "outside.png")
     files = [tmp_path / "inside.png", tmp_path / "outside.png"]
-    assert [row.note for row in deep.predict(files)] == [GUESSED, GUESSED]
+    assert [row.note for row in deep.predict(files)] == [RANGE_GUESSED, RANGE_GUESSED]
     deep.preprocess = Preprocess.from_dict(
         {**deep.preprocess.to_dict(), "intensity": {"black": 0.0, "white": 4095.0}}
     )
@@ -312,7 +316,7 @@ def test_unfinished_and_damaged_runs_are_named(run, tmp_path) -> None:
     whole = card.read_text(encoding="utf-8")
     for content in ("{", "[]", '{"format_version": 1}', whole.replace('"bilinear"', '"cubic"')):
         card.write_text(content, encoding="utf-8")
-        with pytest.raises(RunError, match="HS-PREDICT-002"):
+        with pytest.raises(ModelError, match="HS-MODEL-011"):
             load(tmp_path / "damaged")
     card.write_text(whole.replace('"format_version": 1', '"format_version": 99'), encoding="utf-8")
     with pytest.raises(ModelError, match="HS-MODEL-013"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from headstart import metrics
-from headstart.evaluation.evaluate import report_lines, shortened, summary, text_width
+from headstart.console import text_width
+from headstart.evaluation.evaluate import report_lines, shortened, summary
 from headstart.evaluation.predictions import Predictions
 
 

@@ -111,6 +111,16 @@ def test_stages_whose_epochs_start_again_follow_each_other(tmp_path) -> None:
     assert (tmp_path / "several.png").read_bytes() != (tmp_path / "one.png").read_bytes()
 
 
+@pytest.mark.parametrize(("epochs", "names"), [(8, ["probe", "finetune"]), (60, ["finetune"])])
+def test_a_stage_without_room_for_its_name_has_none(epochs: int, names: list[str]) -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    axes.set_xlim(0, epochs)
+    plots._mark_stages(axes, range(epochs + 1), ["probe"] + ["finetune"] * epochs, ["DejaVu Sans"])
+    assert [text.get_text() for text in axes.texts] == names
+
+
 def test_threads_can_draw_and_pyplot_is_never_loaded(tmp_path) -> None:
     sys.modules.pop("matplotlib.pyplot", None)
     paths = [tmp_path / f"{i}.png" for i in range(4)]

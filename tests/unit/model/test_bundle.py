@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
 from headstart.errors import ModelError, RunError
-from headstart.model import bundle, zoo
-from headstart.model.bundle import load_bundle, read_card, save_bundle
+from headstart.model import zoo
+from headstart.model.bundle import load_bundle, save_bundle
+from headstart.model.card import MIGRATIONS, card_path, read_card
 from headstart.model.transfer import freeze, transfer
 
 CLASSES = ("Käfer", "猫", "a=b")
@@ -104,6 +107,45 @@ def test_saving_again_replaces_the_model(model, tmp_path):
     assert torch.equal(load_bundle(tmp_path)[0].head.bias, model.head.bias)
 
 
+class Stop(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("stop_at", range(4))
+def test_whenever_saving_ends_a_whole_model_is_there(
+    model, tmp_path, monkeypatch, first: bool, stop_at: int
+) -> None:
+    """Stopped before any one of the renames that saving does (the last number: after all of them)."""
+    if not first:
+        save_bundle(tmp_path, model, {"preprocess": PREPROCESS, "epoch": 1})
+    old = model.head.bias.clone()
+    with torch.no_grad():
+        model.head.bias += 1
+    renames = iter(range(10))
+    plain = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if next(renames) == stop_at:
+            raise Stop
+        return plain(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with contextlib.suppress(Stop):
+        save_bundle(tmp_path, model, {"preprocess": PREPROCESS, "epoch": 2})
+    monkeypatch.undo()
+    if first and stop_at < 2:
+        assert not card_path(tmp_path).is_file()
+        return
+    loaded, card = load_bundle(tmp_path)
+    new = stop_at >= 2
+    assert card["epoch"] == (2 if new else 1)
+    assert torch.equal(loaded.head.bias, model.head.bias if new else old)
+    save_bundle(tmp_path, model, {"preprocess": PREPROCESS, "epoch": 3})
+    assert load_bundle(tmp_path)[1]["epoch"] == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
+
+
 def test_a_damaged_or_exchanged_file_is_noticed(model, tmp_path):
     save_bundle(tmp_path, model, {})
     path = tmp_path / "model.safetensors"
@@ -145,7 +187,7 @@ def test_formats_of_other_versions(model, tmp_path, monkeypatch):
     rewrite(tmp_path, format_version=0)
     with pytest.raises(ModelError, match="unknown format"):
         read_card(tmp_path)
-    monkeypatch.setitem(bundle.MIGRATIONS, 0, lambda card: {**card, "thing": card["thing"] + 1})
+    monkeypatch.setitem(MIGRATIONS, 0, lambda card: {**card, "thing": card["thing"] + 1})
     assert load_bundle(tmp_path)[1]["thing"] == 2
 
 

@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 
+from headstart.config import DEFAULT_MODEL
 from headstart.errors import ModelError
 from headstart.model import bundled, zoo
 
@@ -20,7 +21,7 @@ def installed() -> list[str]:
 
 
 def test_the_default_model_is_installed():
-    assert zoo.DEFAULT_MODEL in installed()
+    assert DEFAULT_MODEL in installed()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from headstart.data.preprocess import Preprocess
+from headstart.model.features import Activations
 from headstart.model.precision import Format
 from headstart.training.batches import CachedViews, LiveViews, Slices, order
 
@@ -50,8 +51,8 @@ def test_the_order_changes_with_seed_and_epoch() -> None:
 
 def cached(views: int, n: int, size: int = 4, seed: int = 0) -> CachedViews:
     """The number in each activation tells its view and its picture."""
-    activations = (torch.arange(views)[:, None] * 1000 + torch.arange(n)).float()
-    return CachedViews(activations[..., None], np.arange(n) % 3, size, seed, FP32)
+    rows = [np.array([1000.0 * view + picture], np.float32) for view in range(views) for picture in range(n)]
+    return CachedViews(Activations(rows), np.arange(n) % 3, size, seed, FP32)
 
 
 def test_cached_each_picture_once_an_epoch_with_its_label() -> None:
@@ -80,8 +81,8 @@ def test_cached_views_cycle_through_all_before_one_comes_again() -> None:
 
 
 def test_cached_batches_are_float32_for_the_network() -> None:
-    activations = torch.zeros(2, 6, 5, 4, 4, dtype=torch.bfloat16)
-    batches = CachedViews(activations, np.zeros(6, np.int64), 4, 0, FP32)
+    rows = list(torch.zeros(12, 5, 4, 4, dtype=torch.bfloat16).view(torch.int16).numpy())
+    batches = CachedViews(Activations(rows), np.zeros(6, np.int64), 4, 0, FP32)
     inputs, _ = next(batches.epoch(1))
     assert inputs.dtype == torch.float32
     assert inputs.shape == (4, 5, 4, 4)

@@ -69,6 +69,7 @@ def recipe(**fields: Any) -> Recipe:
         "weight_decay": 0.0,
         "epochs": 3,
         "selection": 0.2,
+        "interpolation": (),
         "batch_norm": "train",
     }
     return Recipe(**{**plain, **fields})
@@ -116,7 +117,7 @@ class Data:
         self.inputs = epochs or {}
         self.asked: list[int] = []
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         self.asked.append(number)
         x = self.inputs.get(number, torch.ones(6, 1))
         yield x[:4], torch.tensor([0, 1, 0, 0])
@@ -197,6 +198,50 @@ def test_the_probe_is_the_floor() -> None:
     fitted, network, _, states = run([(0.9, 0.4), (0.8, 0.1)], before=before)
     assert fitted.kept == 1
     assert_state(network, states[1])
+
+
+@pytest.mark.parametrize(
+    ("mixed", "share"),
+    [
+        ([(0.8, 0.4), (0.8, 0.45), (0.8, 0.7)], 0.25),
+        ([(0.8, 0.4), (0.9, 9.0), (0.8, 0.1)], 0.75),
+        ([(0.8, 0.6), (0.8, 0.6), (0.9, 0.7)], 1.0),
+    ],
+)
+def test_a_mix_of_the_probe_and_the_last_epoch_is_kept_if_it_is_the_best(
+    mixed: list[tuple[float, float]], share: float
+) -> None:
+    shares = (0.25, 0.75, 1.0)
+    before = row(0.8, 0.5, epoch=0)
+    fitted, network, rows, states = run(
+        [(1.0, 0.0), (0.8, 0.7), *mixed], before=before, epochs=2, interpolation=shares
+    )
+    assert (fitted.kept, fitted.share) == (2, share)  # not the first epoch, though it scored higher
+    assert (fitted.best.val_accuracy, fitted.best.val_loss) == mixed[shares.index(share)]
+    assert [one.epoch for one in rows] == [1, 2]
+    expected = torch.lerp(states[0]["head.weight"], states[2]["head.weight"], share)
+    assert torch.equal(network.state_dict()["head.weight"], expected)
+    assert torch.equal(network.state_dict()["forwards"], states[2]["forwards"])
+
+
+def test_the_probe_is_the_floor_of_the_mixes() -> None:
+    fitted, network, _, states = run(
+        [(1.0, 0.0), (0.8, 0.7), (0.8, 0.5), (0.7, 0.1)],
+        before=row(0.8, 0.5, epoch=0),
+        epochs=2,
+        interpolation=(0.5, 1.0),
+    )
+    assert (fitted.kept, fitted.share) == (0, 1.0)
+    assert_state(network, states[0])
+
+
+def test_nothing_is_interpolated_without_a_probe_or_without_selection() -> None:
+    fitted, _, _, _ = run([(0.5, 1.0)] * 2, epochs=2, interpolation=(0.5,))
+    assert fitted.share == 1.0
+    fitted, _, _, _ = run(
+        [(0.5, 1.0)] * 2, epochs=2, interpolation=(0.5,), selection=0.0, before=row(0.1, 9.0, epoch=0)
+    )
+    assert (fitted.kept, fitted.share) == (2, 1.0)
 
 
 def test_without_selection_the_last_epoch_is_kept_even_after_a_better_probe() -> None:
@@ -281,7 +326,6 @@ def interrupt_at(epoch: int) -> Callable[[Epoch], None]:
 def test_an_interrupt_keeps_the_best_so_far() -> None:
     fitted, network, _, states = run([(0.5, 1.0), (0.9, 1.0), (0.7, 1.0), (1.0, 0.0)], hook=interrupt_at(3))
     assert fitted.interrupted
-    assert not fitted.diverged
     assert fitted.kept == 2
     assert [row.epoch for row in fitted.epochs] == [1, 2, 3]
     assert_state(network, states[2])
@@ -289,7 +333,7 @@ def test_an_interrupt_keeps_the_best_so_far() -> None:
 
 def test_an_interrupt_in_the_middle_of_an_epoch() -> None:
     class Stopped(Data):
-        def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        def epoch(self, number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
             for i, batch in enumerate(super().epoch(number)):
                 if (number, i) == (2, 1):
                     raise KeyboardInterrupt
@@ -305,7 +349,7 @@ def test_an_interrupt_in_the_middle_of_an_epoch() -> None:
 @pytest.mark.parametrize("selection", [0.2, 0.0])
 def test_an_interrupt_before_the_first_epoch_ends(selection: float) -> None:
     class Stopped(Data):
-        def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        def epoch(self, number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
             yield next(super().epoch(number))
             raise KeyboardInterrupt
 
@@ -325,7 +369,6 @@ POISON = {2: torch.tensor([[1.0], [float("inf")], [1.0], [1.0], [1.0], [1.0]])}
 
 def test_divergence_keeps_the_best_so_far(capsys: pytest.CaptureFixture[str]) -> None:
     fitted, network, _, states = run([(0.5, 1.0), (0.9, 1.0), (0.9, 1.0)], data=Data(POISON))
-    assert fitted.diverged
     assert not fitted.interrupted
     assert fitted.kept == 1
     assert_state(network, states[1])
@@ -350,7 +393,6 @@ def test_a_network_that_diverged_in_the_last_step_is_not_kept(selection: float) 
     with pytest.raises(RunError, match="HS-RUN-010"):
         run([(0.9, NAN)], selection=selection)
     fitted, network, rows, states = run([(0.5, 1.0), (0.9, math.inf)], selection=selection)
-    assert fitted.diverged
     assert fitted.kept == 1
     assert len(rows) == 1
     assert_state(network, states[1])
@@ -359,12 +401,11 @@ def test_a_network_that_diverged_in_the_last_step_is_not_kept(selection: float) 
 def test_no_pictures_to_watch_is_no_divergence() -> None:
     fitted, _, _, _ = run([(NAN, NAN), (NAN, NAN)], selection=0.0)
     assert fitted.kept == 2
-    assert not fitted.diverged
 
 
 def test_errors_of_the_data_pass_through() -> None:
     class Broken(Data):
-        def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        def epoch(self, number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
             raise RunError("HS-RUN-099", "It is broken.")
             yield
 

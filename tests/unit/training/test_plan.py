@@ -11,13 +11,14 @@ import torch
 
 from headstart.config import TrainConfig, to_mapping
 from headstart.data.dataset import Dataset, load_dataset
+from headstart.data.decoding import available_cpus
 from headstart.data.preprocess import Preprocess
 from headstart.errors import ConfigError, ModelError
 from headstart.model import zoo
 from headstart.model.classifier import Classifier
 from headstart.model.transfer import transfer
 from headstart.training import plan as plan_module
-from headstart.training.plan import Plan, cores, make_plan
+from headstart.training.plan import Plan, make_plan
 from headstart.training.recipes import RECIPES, resolve_recipe
 
 PREPROCESS = zoo.preprocess("efficientnet-lite0", 64)
@@ -46,7 +47,7 @@ def test_nothing_that_the_plan_decides_stays_open(model: Classifier, dataset: Da
     assert settings["img_size"] == 64
     assert settings["freeze"] == plan.cut
     assert settings["head_init"] == "probe"
-    assert settings["threads"] == settings["workers"] == cores()
+    assert settings["threads"] == settings["workers"] == available_cpus()
     assert settings["weights"] == str(Path("a.safetensors").absolute())  # wherever it is run again
 
 
@@ -59,6 +60,8 @@ def test_a_probe_has_no_epochs_to_decide(model: Classifier, dataset: Dataset) ->
         "head_init",
         "epochs",
         "lr",
+        "batch_size",
+        "augment",
         "name",
     }
     assert (plan.epochs, plan.views, plan.cut, plan.stage_names()) == (0, 0, None, ["probe"])
@@ -182,7 +185,7 @@ def test_steps_count_the_smaller_last_batch(model: Classifier, dataset: Dataset)
     assert planned(model, dataset, batch_size=17).steps_per_epoch == 1  # a single picture joins
     assert saved["train_pictures"] == 18
     assert saved["selection_pictures"] == 6
-    assert saved["recipe"] == dataclasses.asdict(plan.recipe)
+    assert saved["recipe"] == {**dataclasses.asdict(plan.recipe), "interpolation": [0.25, 0.5, 0.75, 1.0]}
 
 
 def test_the_lines_of_the_default_recipe(model: Classifier, dataset: Dataset) -> None:
@@ -195,8 +198,8 @@ def test_the_lines_of_the_default_recipe(model: Classifier, dataset: Dataset) ->
         f"{plan.views} cached views per picture ({plan.recipe.augmentation})",
         f"AdamW, learning rate 0.0001, head {1e-4 * factor:g}, cosine, "
         f"weight decay {plan.recipe.weight_decay:g}, loss averaged over the batch",
-        "kept: the epoch with the highest accuracy on 6 selection pictures "
-        "(equal: the lower loss, then the earlier one)",
+        "kept: the probe, the last epoch or a mix of both, whichever has the highest accuracy on 6 selection "
+        "pictures (equal: the lower loss, then the nearer to the probe)",
         "cpu, fp32, 1 thread, 2 readers, seed 0",
     ]
 

@@ -51,6 +51,7 @@ def test_d2l_is_the_chapter_to_the_letter() -> None:
         "batch_norm": "train",
         "batch_size": 128,
         "epochs": 5,
+        "interpolation": (),
         "selection": 0.0,
         "fit": "squash",
         "resize": 256,
@@ -139,8 +140,8 @@ def test_what_was_resolved_resolves_to_itself() -> None:
             head_init=None if probe else recipe.head_init,
             lr=None if probe else recipe.lr,
             epochs=None if probe else recipe.epochs,
-            batch_size=recipe.batch_size,
-            augment=recipe.augmentation,
+            batch_size=None if probe else recipe.batch_size,
+            augment=None if probe else recipe.augmentation,
             fit=recipe.fit,
             img_size=96,
         )
@@ -183,6 +184,8 @@ def test_an_unknown_augmentation_gets_the_nearest() -> None:
                 "freeze": "2",
                 "head_from": ("a=1",),
                 "head_init": "zeros",
+                "batch_size": 8,
+                "augment": "flip",
             },
             (
                 "--strategy probe has no epochs: leave out --epochs",
@@ -190,6 +193,8 @@ def test_an_unknown_augmentation_gets_the_nearest() -> None:
                 "--strategy probe has no part left to freeze: leave out --freeze",
                 "--strategy probe has no other start of the head: leave out --head-from",
                 "--strategy probe has no other start of the head: leave out --head-init",
+                "--strategy probe has no batches: leave out --batch-size",
+                "--strategy probe has no random views: leave out --augment",
             ),
         ),
         (

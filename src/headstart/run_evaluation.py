@@ -1,0 +1,75 @@
+"""`headstart evaluate`: figures of runs, on their own held-out pictures or on others, compared."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from headstart import console
+from headstart.evaluation.compare import compare
+from headstart.evaluation.evaluate import report_lines, summary
+from headstart.evaluation.measure import measure, write_evaluation
+from headstart.evaluation.predictions import Predictions
+from headstart.run_folder import Data, Run, claim, data_name, opened
+
+
+def identified(table: Predictions, folder: Path) -> Predictions:
+    """The table with each picture's content in its path, so that only the same pictures are compared."""
+    with open(folder / "dataset.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        content = {row["path"]: row["file_hash"] for row in csv.DictReader(file)}
+    return dataclasses.replace(table, paths=tuple(f"{path} {content[path]}" for path in table.paths))
+
+
+def evaluate(
+    *runs: Run | str | PathLike[str],
+    data: Data | None = None,
+    exclude: Sequence[str] = (),
+    workers: int | None = None,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Figures of one or several runs; several are compared on the same pictures.
+
+    Args:
+        runs: Runs or their folders.
+        data: Pictures to measure on; None: the pictures that each run reported on.
+        exclude: Patterns to leave out of ``data``.
+        workers: Threads that read pictures.
+        device: Where to compute.
+
+    Returns:
+        ``runs``: the summary of each by its folder; ``comparison`` if there are several. With ``data``,
+        tables and figures also stand in ``RUN/evaluations/NAME/``.
+
+    Raises:
+        RunError: HS-RUN-020, no such run.
+        DataError: as `headstart.evaluation.measure.measure`.
+    """
+    folders = [opened(run) for run in runs]
+    tables: dict[str, Predictions] = {}
+    results: dict[str, Any] = {}
+    for folder in folders:
+        if data is None:
+            table = Predictions.read_csv(folder / "predictions.csv")
+            split = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["split"]
+            result, place = summary(table, split), f"the {split} part of its data"
+            table = identified(table.of_split(split), folder)
+        else:
+            table, result, place = measure(folder, data, exclude=exclude, workers=workers, device=device)
+            place_for_it = claim(folder / "evaluations", data_name(data))
+            write_evaluation(place_for_it, table, result)
+            result["folder"] = str(place_for_it)
+        tables[str(folder)], results[str(folder)] = table, result
+        for line in (f"\n{folder}", *report_lines(result, place=place)):
+            console.say(line)
+    found: dict[str, Any] = {"runs": results}
+    if len(folders) > 1:
+        comparison = compare(tables)
+        for line in ("", *comparison.lines()):
+            console.say(line)
+        found["comparison"] = comparison.to_dict()
+    return found

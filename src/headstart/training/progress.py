@@ -1,0 +1,69 @@
+"""How far training is: the rows of finished epochs, and the sums of the one under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of ``results.csv``. Accuracies are fractions 0-1, losses mean cross-entropies in nats."""
+
+    epoch: int
+    """0: the model before the first step, such as the probe."""
+    stage: str
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    """On the selection part; on the reported part where nothing is selected (recipe d2l)."""
+    val_accuracy: float
+    lr_backbone: float
+    lr_head: float
+    images_per_second: float
+    """Training pictures per second of the epoch, loading included, evaluation not."""
+    seconds: float
+    """Of the epoch, evaluation included."""
+
+
+EpochHook = Callable[[Epoch], object]
+
+
+@dataclass
+class Progress:
+    """The place in training between two steps.
+
+    Attributes:
+        before: The row of the model before the first step, if it is worth keeping.
+        rows: Of the finished epochs.
+        best: The best row so far.
+        batches: Steps done of the epoch under way, which is the one after the last row.
+        loss_sum: Sum of the losses of that epoch's pictures.
+        correct: How many of them were right.
+        seen: How many there were.
+        seconds: Time that the epoch has taken.
+    """
+
+    before: Epoch | None = None
+    rows: list[Epoch] = field(default_factory=list)
+    best: Epoch | None = None
+    batches: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch under way, counted from 1."""
+        return len(self.rows) + 1
+
+    @property
+    def all_rows(self) -> tuple[Epoch, ...]:
+        """Those of ``results.csv``."""
+        return ((self.before,) if self.before is not None else ()) + tuple(self.rows)
+
+    def finish(self, row: Epoch) -> None:
+        """Ends the epoch under way."""
+        self.rows.append(row)
+        self.batches, self.loss_sum, self.correct, self.seen, self.seconds = 0, 0.0, 0, 0, 0.0
