@@ -34,6 +34,10 @@ class Batches(Protocol):
         """The batches of epoch ``number``, counted from 1, without the first ``done`` ones."""
         ...
 
+    def positions(self, number: int, batch: int) -> NDArray[np.int64]:
+        """Which of the n pictures batch ``batch`` (from 0) of epoch ``number`` holds."""
+        ...
+
 
 @dataclass(frozen=True)
 class Slices:
@@ -79,6 +83,10 @@ class CachedViews:
     def _bounds(self) -> list[tuple[int, int]]:
         return Slices(len(self.labels), self.batch_size).bounds()
 
+    def positions(self, number: int, batch: int) -> NDArray[np.int64]:
+        start, stop = self._bounds()[batch]
+        return order(len(self.labels), seed=self.seed, epoch=number)[start:stop]
+
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
         n = len(self.labels)
         views = len(self.activations) // n
@@ -114,6 +122,10 @@ class LiveViews:
 
     def _bounds(self) -> list[tuple[int, int]]:
         return Slices(len(self.labels), self.batch_size).bounds()
+
+    def positions(self, number: int, batch: int) -> NDArray[np.int64]:
+        start, stop = self._bounds()[batch]
+        return order(len(self.labels), seed=self.seed, epoch=number)[start:stop]
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
         shuffled = order(len(self.labels), seed=self.seed, epoch=number)

@@ -16,16 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from headstart import console
+from headstart.data.listing import listed
 from headstart.errors import RunError
 from headstart.training.batches import Batches
 from headstart.training.checkpoint import Checkpoint, Saved, State
 from headstart.training.progress import Epoch, EpochHook, Progress
 from headstart.training.recipes import Recipe
+from headstart.training.step import Groups, Stepper
 
 __all__ = ["Epoch", "EpochHook", "Fitted", "fit"]
-
-WARM_UP = 0.1  # part of all steps, with the cosine schedule
-
 
 Scores = tuple[float, float]  # loss, accuracy
 
@@ -56,7 +55,7 @@ def fit(
     network: nn.Module,
     batches: Batches,
     recipe: Recipe,
-    groups: Sequence[dict[str, object]],
+    groups: Groups,
     *,
     forward: Callable[[Tensor], Tensor],
     evaluate: Callable[[], Scores],
@@ -66,6 +65,9 @@ def fit(
     stage: str = "finetune",
     checkpoint: Checkpoint | None = None,
     saved: Saved | None = None,
+    micro_batch: int | None = None,
+    picture_names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: (),
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Trains ``network`` and leaves it with the weights that were best.
 
@@ -84,72 +86,96 @@ def fit(
         stage: Name of this stage in the rows.
         checkpoint: Where to save from time to time.
         saved: The checkpoint to go on from.
+        micro_batch: Pictures per forward and backward pass; None: all of a step. Halved when memory ends.
+        picture_names: Of a batch, by epoch (from 1) and place in it (from 0).
+        out_of_time: Asked before each step; if it says yes, training ends as by Ctrl-C.
 
     Raises:
-        RunError: HS-RUN-010, the loss is not finite and there is no earlier model to keep.
+        RunError: HS-RUN-010, the loss was not finite twice and there is no earlier model to keep;
+            HS-RUN-011, the memory does not suffice for one picture.
     """
-    optimizer = make_optimizer(recipe, groups)
-    initial_rates = [float(group["lr"]) for group in optimizer.param_groups]
     total_steps = recipe.epochs * batches.steps
     selects = recipe.selection > 0
-    progress, best_state = Progress(before=before, best=before), copy_of(network)
+    progress = Progress(before=before, best=before, micro_batch=micro_batch)
+    if saved is not None:
+        progress = saved.progress
+
+    def make_stepper() -> Stepper:
+        return Stepper(
+            recipe,
+            groups,
+            forward,
+            total_steps,
+            micro_batch=progress.micro_batch,
+            rate_scale=progress.rate_scale,
+        )
+
+    stepper = make_stepper()
+    good = best_state = copy_of(network)
     start = best_state if before is not None else None
     if saved is not None:
-        saved.restore(network, optimizer)
-        progress, start, best_state = saved.progress, saved.state("start"), saved.state("best") or best_state
+        saved.restore(network, stepper.optimizer)
+        start = saved.state("start")
+        best_state, good = saved.state("best") or best_state, saved.state("good") or good
     share, interrupted = 1.0, False
+
+    def train_epoch() -> Epoch:
+        """The steps of the epoch under way that are left, and its row."""
+        number = progress.epoch
+        network.train(recipe.batch_norm == "train")
+        started = time.perf_counter() - progress.seconds
+        with console.progress(batches.steps, f"{stage} epoch {number}/{recipe.epochs}", "batches") as advance:
+            advance(progress.batches)
+            for inputs, labels in batches.epoch(number, progress.batches):
+                if out_of_time():
+                    raise OutOfTimeError
+                step = (number - 1) * batches.steps + progress.batches
+                loss_sum, correct = stepper.step(step, inputs, labels)
+                if not math.isfinite(loss_sum):
+                    raise DivergedError(step + 1, stepper.optimizer, picture_names(number, progress.batches))
+                progress.add(len(labels), loss_sum, correct, stepper.micro_batch)
+                advance(1)
+                if checkpoint is not None and checkpoint.due():
+                    progress.seconds = time.perf_counter() - started
+                    kept = {"start": start, "best": best_state, "good": good}
+                    checkpoint.save(network, stepper.optimizer, progress, kept)
+
+        trained = time.perf_counter() - started
+        last = number * batches.steps - 1  # also where it was done before a checkpoint
+        stepper.set_rates(last)
+        val_loss, val_accuracy = evaluate()
+        if math.isfinite(val_accuracy) and not math.isfinite(val_loss):
+            raise DivergedError(last + 1, stepper.optimizer, picture_names(number, batches.steps - 1))
+        return Epoch(
+            epoch=number,
+            stage=stage,
+            train_loss=progress.loss_sum / progress.seen,
+            train_accuracy=progress.correct / progress.seen,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            lr_backbone=stepper.rate_of("backbone"),
+            lr_head=stepper.rate_of("head"),
+            images_per_second=progress.seen / trained,
+            seconds=time.perf_counter() - started,
+        )
 
     try:
         while progress.epoch <= recipe.epochs:
-            number = progress.epoch
-            network.train(recipe.batch_norm == "train")
-            started = time.perf_counter() - progress.seconds
-            with console.progress(
-                batches.steps, f"{stage} epoch {number}/{recipe.epochs}", "batches"
-            ) as advance:
-                advance(progress.batches)
-                for inputs, labels in batches.epoch(number, progress.batches):
-                    step = (number - 1) * batches.steps + progress.batches
-                    set_rates(optimizer, initial_rates, rate_factor(recipe, step, total_steps))
-                    logits = forward(inputs)
-                    losses = nn.functional.cross_entropy(logits.float(), labels, reduction="none")
-                    loss = losses.sum() if recipe.loss == "sum" else losses.mean()
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-
-                    progress.batches += 1
-                    progress.seen += len(labels)
-                    progress.loss_sum += float(losses.detach().sum())
-                    progress.correct += int((logits.detach().argmax(1) == labels).sum())
-                    if not math.isfinite(progress.loss_sum):
-                        raise DivergedError(step + 1, optimizer.param_groups)
-                    advance(1)
-                    if checkpoint is not None and checkpoint.due():
-                        progress.seconds = time.perf_counter() - started
-                        checkpoint.save(network, optimizer, progress, {"start": start, "best": best_state})
-
-            trained = time.perf_counter() - started
-            step = number * batches.steps  # behind the epoch, also where it was done before a checkpoint
-            set_rates(optimizer, initial_rates, rate_factor(recipe, step - 1, total_steps))
-            val_loss, val_accuracy = evaluate()
-            if math.isfinite(val_accuracy) and not math.isfinite(val_loss):
-                raise DivergedError(step, optimizer.param_groups)
-            row = Epoch(
-                epoch=number,
-                stage=stage,
-                train_loss=progress.loss_sum / progress.seen,
-                train_accuracy=progress.correct / progress.seen,
-                val_loss=val_loss,
-                val_accuracy=val_accuracy,
-                lr_backbone=rate_of(optimizer, "backbone"),
-                lr_head=rate_of(optimizer, "head"),
-                images_per_second=progress.seen / trained,
-                seconds=time.perf_counter() - started,
-            )
+            try:
+                row = train_epoch()
+            except DivergedError as error:
+                if progress.rate_scale < 1:
+                    raise
+                console.warn(f"{error}: goes on from {progress.place()} with half the learning rate")
+                network.load_state_dict(good)
+                progress.begin_epoch()
+                progress.rate_scale = 0.5
+                stepper = make_stepper()
+                continue
             progress.finish(row)
+            good = copy_of(network)
             if not selects or is_better(row, progress.best):
-                progress.best, best_state = row, copy_of(network)
+                progress.best, best_state = row, good
                 if on_best is not None:
                     on_best(row)
             on_epoch(row)
@@ -162,15 +188,27 @@ def fit(
         interrupted = True
         if progress.best is None:
             raise
+    except OutOfTimeError:
+        done = (progress.epoch - 1) * batches.steps + progress.batches
+        if progress.best is None:
+            raise RunError(
+                "HS-RUN-012",
+                f"The time is used up after {done} of {total_steps} steps, before the first model.",
+                fix="Give more time with --budget.",
+            ) from None
+        console.warn(
+            f"stopped after {done} of {total_steps} steps: the time is used up, as the machine was slower "
+            "than when it was measured; the best model so far is kept"
+        )
     except DivergedError as error:
         if progress.best is None:
             raise RunError(
                 "HS-RUN-010",
-                f"The loss is not finite at step {error.step}: the learning rate is too high.",
+                f"T{str(error)[1:]}: the learning rate is too high.",
                 where=f"learning rates {', '.join(f'{rate:g}' for rate in error.rates)}",
                 fix="Train again with a smaller --lr.",
             ) from None
-        console.warn(f"the loss is not finite at step {error.step}: stopped, the best model before is kept")
+        console.warn(f"{error} again: stopped, the best model before is kept")
 
     assert progress.best is not None
     network.load_state_dict(best_state)
@@ -216,39 +254,14 @@ def is_better(row: Epoch, best: Epoch | None) -> bool:
 class DivergedError(Exception):
     """The loss is no finite number."""
 
-    def __init__(self, step: int, groups: Sequence[dict[str, object]]) -> None:
-        super().__init__(step)
-        self.step = step
-        self.rates = sorted({float(str(group["lr"])) for group in groups})
+    def __init__(self, step: int, optimizer: torch.optim.Optimizer, pictures: Sequence[str]) -> None:
+        of = f" (pictures {listed(pictures)})" if pictures else ""
+        super().__init__(f"the loss is not finite at step {step}{of}")
+        self.rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
 
 
-def make_optimizer(recipe: Recipe, groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """The recipe's optimiser over parameter groups that carry their own rates and decays."""
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, lr=recipe.lr)
-    return torch.optim.AdamW(groups, lr=recipe.lr)
-
-
-def rate_factor(recipe: Recipe, step: int, total_steps: int) -> float:
-    """Learning rate of a step (counted from 0) / initial rate: constant, or linear warm-up then cosine to 0
-    (Loshchilov and Hutter, "SGDR", ICLR 2017)."""
-    if recipe.schedule == "constant":
-        return 1.0
-    warm_up = max(1, round(WARM_UP * total_steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, total_steps - warm_up)))
-
-
-def set_rates(optimizer: torch.optim.Optimizer, initial: Sequence[float], factor: float) -> None:
-    for group, rate in zip(optimizer.param_groups, initial, strict=True):
-        group["lr"] = rate * factor
-
-
-def rate_of(optimizer: torch.optim.Optimizer, part: str) -> float:
-    """Current rate of the backbone's or the head's groups; 0 if that part does not train."""
-    rates = [group["lr"] for group in optimizer.param_groups if str(group["name"]).startswith(part)]
-    return max(rates, default=0.0)
+class OutOfTimeError(Exception):
+    """Nothing is left of the time that training was given."""
 
 
 def copy_of(network: nn.Module) -> State:

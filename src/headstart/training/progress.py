@@ -42,6 +42,8 @@ class Progress:
         correct: How many of them were right.
         seen: How many there were.
         seconds: Time that the epoch has taken.
+        rate_scale: Factor of the recipe's learning rates; below 1 after the loss was not finite.
+        micro_batch: Pictures per forward and backward pass; None: all of a step.
     """
 
     before: Epoch | None = None
@@ -52,6 +54,8 @@ class Progress:
     correct: int = 0
     seen: int = 0
     seconds: float = 0.0
+    rate_scale: float = 1.0
+    micro_batch: int | None = None
 
     @property
     def epoch(self) -> int:
@@ -63,7 +67,23 @@ class Progress:
         """Those of ``results.csv``."""
         return ((self.before,) if self.before is not None else ()) + tuple(self.rows)
 
+    def place(self) -> str:
+        """Where the epoch under way began, for a person."""
+        return f"the end of epoch {self.epoch - 1}" if self.rows else "the start"
+
+    def add(self, pictures: int, loss_sum: float, correct: int, micro_batch: int | None) -> None:
+        """Counts a step."""
+        self.batches += 1
+        self.seen += pictures
+        self.loss_sum += loss_sum
+        self.correct += correct
+        self.micro_batch = micro_batch
+
     def finish(self, row: Epoch) -> None:
         """Ends the epoch under way."""
         self.rows.append(row)
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """To the start of the epoch under way."""
         self.batches, self.loss_sum, self.correct, self.seen, self.seconds = 0, 0.0, 0, 0, 0.0

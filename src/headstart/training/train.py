@@ -144,6 +144,9 @@ class Trainer:
             stage=plan.config.strategy,
             checkpoint=self.checkpoint,
             saved=saved,
+            picture_names=lambda epoch, batch: [
+                str(self.dataset.paths[self.train_ids[i]]) for i in batches.positions(epoch, batch)
+            ],
         )
         rows = ((before,) if before else ()) + fitted.epochs
         return Trained(rows, fitted.best, fitted.interrupted, fitted.share)

@@ -8,13 +8,16 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headstart.errors import RunError
-from headstart.training.fit import Epoch, Fitted, fit, is_better, make_optimizer, rate_factor
+from headstart.training.fit import Epoch, Fitted, fit, is_better
 from headstart.training.recipes import RECIPES, Recipe
+from headstart.training.step import make_optimizer, rate_factor
 
 NAN = float("nan")
 
@@ -113,6 +116,9 @@ class Data:
 
     steps = 2
 
+    def positions(self, number: int, batch: int) -> NDArray[np.int64]:
+        return np.arange(4) if batch == 0 else np.array([4, 5])
+
     def __init__(self, epochs: dict[int, Tensor] | None = None) -> None:
         self.inputs = epochs or {}
         self.asked: list[int] = []
@@ -131,6 +137,9 @@ def run(
     data: Data | None = None,
     hook: Callable[[Epoch], object] = lambda row: None,
     network: Network | None = None,
+    forward: Callable[[Tensor], Tensor] | None = None,
+    out_of_time: Callable[[], bool] = lambda: False,
+    head_rate: float = 0.1,
     **fields: Any,
 ) -> tuple[Fitted, Network, list[Epoch], list[dict[str, Tensor]]]:
     """Trains with the given (accuracy, loss) after each epoch; the states of the network as they were."""
@@ -149,7 +158,7 @@ def run(
         hook(row)
 
     groups: list[dict[str, object]] = [
-        {"name": "head", "params": [network.head.weight], "lr": 0.1, "weight_decay": 0.0}
+        {"name": "head", "params": [network.head.weight], "lr": head_rate, "weight_decay": 0.0}
     ]
     asked = recipe(**{"epochs": len(curve), **fields})
     fitted = fit(
@@ -157,11 +166,13 @@ def run(
         data or Data(),
         asked,
         groups,
-        forward=network,
+        forward=forward or network,
         evaluate=evaluate,
         on_epoch=on_epoch,
         before=before,
         stage="finetune",
+        picture_names=lambda epoch, batch: [f"{i}.png" for i in (data or Data()).positions(epoch, batch)],
+        out_of_time=out_of_time,
     )
     return fitted, network, rows, states
 
@@ -367,13 +378,44 @@ def test_an_interrupt_before_the_first_epoch_ends(selection: float) -> None:
 POISON = {2: torch.tensor([[1.0], [float("inf")], [1.0], [1.0], [1.0], [1.0]])}
 
 
-def test_divergence_keeps_the_best_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_that_is_not_finite_starts_the_epoch_again_with_half_the_rate(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Once(Data):
+        """The poisoned batch is given a single time."""
+
+        def epoch(self, number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+            if (poisoned := self.inputs.pop(number, None)) is None:
+                yield from super().epoch(number, done)
+            else:
+                yield poisoned[:4], torch.tensor([0, 1, 0, 0])
+
+    data = Once(dict(POISON))
+    fitted, network, _, states = run([(0.5, 1.0), (0.6, 1.0), (0.7, 1.0)], data=data)
+    assert capsys.readouterr().err == (
+        "warning: the loss is not finite at step 3 (pictures 0.png, 1.png, 2.png, 3.png): "
+        "goes on from the end of epoch 1 with half the learning rate\n"
+    )
+    assert data.asked == [1, 2, 3]
+    assert [row.epoch for row in fitted.epochs] == [1, 2, 3]
+    assert [row.lr_head for row in fitted.epochs] == pytest.approx([0.1, 0.05, 0.05])
+    assert_state(network, states[3])
+    assert all(bool(tensor.isfinite().all()) for tensor in states[2].values())
+    # the second epoch is that of a run whose rate was half from its start on
+    halved = Network()
+    halved.load_state_dict(states[1])
+    _, _, _, expected = run([(0.6, 1.0)], network=halved, head_rate=0.05)
+    assert torch.equal(states[2]["head.weight"], expected[1]["head.weight"])
+
+
+def test_divergence_twice_keeps_the_best_so_far(capsys: pytest.CaptureFixture[str]) -> None:
     fitted, network, _, states = run([(0.5, 1.0), (0.9, 1.0), (0.9, 1.0)], data=Data(POISON))
     assert not fitted.interrupted
     assert fitted.kept == 1
     assert_state(network, states[1])
-    assert capsys.readouterr().err == (
-        "warning: the loss is not finite at step 3: stopped, the best model before is kept\n"
+    assert capsys.readouterr().err.splitlines()[1] == (
+        "warning: the loss is not finite at step 3 (pictures 0.png, 1.png, 2.png, 3.png) again: "
+        "stopped, the best model before is kept"
     )
 
 
@@ -381,8 +423,9 @@ def test_divergence_with_nothing_to_keep() -> None:
     with pytest.raises(RunError) as caught:
         run([(0.5, 1.0)], data=Data({1: POISON[2]}))
     assert str(caught.value) == (
-        "HS-RUN-010: The loss is not finite at step 1: the learning rate is too high.\n"
-        "  where: learning rates 0.1\n"
+        "HS-RUN-010: The loss is not finite at step 1 (pictures 0.png, 1.png, 2.png, 3.png): "
+        "the learning rate is too high.\n"
+        "  where: learning rates 0.05\n"
         "  to do: Train again with a smaller --lr."
     )
 
@@ -391,8 +434,10 @@ def test_divergence_with_nothing_to_keep() -> None:
 def test_a_network_that_diverged_in_the_last_step_is_not_kept(selection: float) -> None:
     """Its training loss was finite; what it answers to other pictures is not."""
     with pytest.raises(RunError, match="HS-RUN-010"):
-        run([(0.9, NAN)], selection=selection)
-    fitted, network, rows, states = run([(0.5, 1.0), (0.9, math.inf)], selection=selection)
+        run([(0.9, NAN)] * 2, selection=selection, epochs=1)
+    fitted, network, rows, states = run(
+        [(0.5, 1.0), (0.9, math.inf), (0.9, math.inf)], selection=selection, epochs=2
+    )
     assert fitted.kept == 1
     assert len(rows) == 1
     assert_state(network, states[1])
@@ -411,3 +456,70 @@ def test_errors_of_the_data_pass_through() -> None:
 
     with pytest.raises(RunError, match="HS-RUN-099"):
         run([(0.5, 1.0)], data=Broken())
+
+
+# --- when memory or time end --------------------------------------------------------------------------------
+
+
+def cramped(network: Network, room: int) -> Callable[[Tensor], Tensor]:
+    """The network, on a device with room for so many pictures."""
+
+    def forward(inputs: Tensor) -> Tensor:
+        if len(inputs) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        logits: Tensor = network(inputs)
+        return logits
+
+    return forward
+
+
+@pytest.mark.parametrize("loss", ["mean", "sum"])
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_out_of_memory_trains_in_parts_on_the_same_gradient(
+    loss: str, room: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = {epoch: torch.arange(6.0)[:, None] for epoch in (1, 2)}
+    _, whole, _, _ = run([(0.5, 1.0), (0.6, 1.0)], data=Data(inputs), loss=loss, batch_norm="frozen")
+    parts = Network()
+    fitted, _, _, _ = run(
+        [(0.5, 1.0), (0.6, 1.0)],
+        data=Data(inputs),
+        loss=loss,
+        network=parts,
+        forward=cramped(parts, room),
+        batch_norm="frozen",
+    )
+    assert [row.epoch for row in fitted.epochs] == [1, 2]
+    assert torch.allclose(parts.head.weight, whole.head.weight, atol=1e-7)
+    warnings = capsys.readouterr().err.splitlines()
+    assert warnings[0] == (
+        "warning: out of memory: 2 instead of 4 pictures at a time from now on, still 4 per step"
+    )
+    assert len(warnings) == {1: 2, 2: 1, 3: 1}[room]
+
+
+def test_no_memory_for_one_picture() -> None:
+    network = Network()
+    with pytest.raises(RunError, match="HS-RUN-011: The memory does not suffice"):
+        run([(0.5, 1.0)], network=network, forward=cramped(network, 0))
+
+
+def test_other_runtime_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    def forward(inputs: Tensor) -> Tensor:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        run([(0.5, 1.0)], forward=forward)
+
+
+def test_the_end_of_the_time_keeps_the_best_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = iter([False] * 5 + [True])
+    fitted, network, _, states = run([(0.9, 1.0), (0.5, 1.0), (0.5, 1.0)], out_of_time=lambda: next(steps))
+    assert (fitted.kept, fitted.interrupted, len(fitted.epochs)) == (1, False, 2)
+    assert_state(network, states[1])
+    assert capsys.readouterr().err.startswith("warning: stopped after 5 of 6 steps: the time is used up")
+
+
+def test_the_end_of_the_time_before_the_first_model() -> None:
+    with pytest.raises(RunError, match="HS-RUN-012: The time is used up after 0 of 2 steps"):
+        run([(0.9, 1.0)], out_of_time=lambda: True)

@@ -1,0 +1,131 @@
+"""One optimiser step: forward, loss, gradient, update; in as many parts as the memory asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from headstart import console
+from headstart.errors import RunError
+from headstart.model.memory import is_out_of_memory
+from headstart.training.recipes import Recipe
+
+WARM_UP = 0.1  # part of all steps, with the cosine schedule
+
+Groups = Sequence[dict[str, object]]
+
+
+class Stepper:
+    """An optimiser over a network, with the recipe's loss and schedule.
+
+    Args:
+        recipe: Optimiser, schedule, loss.
+        groups: Parameter groups with ``name``, ``params``, ``lr`` and ``weight_decay``.
+        forward: Inputs -> logits [B, C].
+        total_steps: Of the whole training; the schedule's length.
+        micro_batch: Pictures per forward and backward pass; None: all of a step at once.
+        rate_scale: Further factor of all learning rates.
+
+    Attributes:
+        micro_batch: As given, halved whenever the memory did not suffice.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        groups: Groups,
+        forward: Callable[[Tensor], Tensor],
+        total_steps: int,
+        *,
+        micro_batch: int | None = None,
+        rate_scale: float = 1.0,
+    ) -> None:
+        self.recipe = recipe
+        self.forward = forward
+        self.total_steps = total_steps
+        self.micro_batch = micro_batch
+        self.optimizer = make_optimizer(recipe, groups)
+        self._initial_rates = [float(group["lr"]) * rate_scale for group in self.optimizer.param_groups]
+
+    def step(self, number: int, inputs: Tensor, labels: Tensor) -> tuple[float, int]:
+        """Step ``number``, counted from 0; returns the sum of the losses and how many were right.
+
+        Raises:
+            RunError: HS-RUN-011, the memory does not suffice for a single picture.
+        """
+        self.set_rates(number)
+        while True:
+            try:
+                loss_sum, correct = self._gradient(inputs, labels)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the block above: the exception holds the memory of the failed pass.
+            self._halve(len(labels))
+        self.optimizer.step()
+        return loss_sum, correct
+
+    def _gradient(self, inputs: Tensor, labels: Tensor) -> tuple[float, int]:
+        """The gradient of the loss over all pictures, one part after the other."""
+        self.optimizer.zero_grad(set_to_none=True)
+        size = self.micro_batch or len(labels)
+        loss_sum, correct = 0.0, 0
+        for part, truth in zip(torch.split(inputs, size), torch.split(labels, size), strict=True):
+            logits = self.forward(part)
+            losses = nn.functional.cross_entropy(logits.float(), truth, reduction="none")
+            loss = losses.sum() if self.recipe.loss == "sum" else losses.sum() / len(labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss_sum += float(losses.detach().sum())
+            correct += int((logits.detach().argmax(1) == truth).sum())
+        return loss_sum, correct
+
+    def _halve(self, batch: int) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        before = min(self.micro_batch or batch, batch)
+        if before == 1:
+            raise RunError(
+                "HS-RUN-011",
+                "The memory does not suffice to train on a single picture.",
+                fix="Choose a smaller --img-size or --model, or freeze more: --freeze head.",
+            )
+        self.micro_batch = before // 2
+        console.warn(
+            f"out of memory: {self.micro_batch} instead of {before} pictures at a time from now on, "
+            f"still {batch} per step"
+            + ("; BatchNorm sees the smaller number" if self.recipe.batch_norm == "train" else "")
+        )
+
+    def set_rates(self, number: int) -> None:
+        """The learning rates of step ``number``, counted from 0."""
+        factor = rate_factor(self.recipe, number, self.total_steps)
+        for group, rate in zip(self.optimizer.param_groups, self._initial_rates, strict=True):
+            group["lr"] = rate * factor
+
+    def rate_of(self, part: str) -> float:
+        """Current rate of the backbone's or the head's groups; 0 if that part does not train."""
+        groups = self.optimizer.param_groups
+        return max((group["lr"] for group in groups if str(group["name"]).startswith(part)), default=0.0)
+
+
+def make_optimizer(recipe: Recipe, groups: Groups) -> torch.optim.Optimizer:
+    """The recipe's optimiser over parameter groups that carry their own rates and decays."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, lr=recipe.lr)
+    return torch.optim.AdamW(groups, lr=recipe.lr)
+
+
+def rate_factor(recipe: Recipe, step: int, total_steps: int) -> float:
+    """Learning rate of a step (counted from 0) / initial rate: constant, or linear warm-up then cosine to 0
+    (Loshchilov and Hutter, "SGDR", ICLR 2017)."""
+    if recipe.schedule == "constant":
+        return 1.0
+    warm_up = max(1, round(WARM_UP * total_steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, total_steps - warm_up)))
