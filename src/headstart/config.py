@@ -8,6 +8,7 @@ run's ``config.yaml``. Precedence: defaults < ``--config FILE`` < flags.
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,10 @@ from headstart.errors import ConfigError, nearest
 Strategy = Literal["finetune", "probe", "scratch"]
 Fit = Literal["crop", "pad", "squash"]
 Precision = Literal["fp32", "bf16"]
+MemoryFormat = Literal["channels_last", "contiguous"]
+Refit = Literal["none", "train", "all"]
 HeadInit = Literal["probe", "xavier", "zeros"]
+NOTES = ("data", "plan", "measured", "versions")  # in a run's config.yaml, beside the settings
 DEFAULT_MODEL = "efficientnet-lite0"
 WHAT = {
     "HS-CONFIG-001": "There is no such setting.",
@@ -59,7 +63,10 @@ class TrainConfig:
     """Start of the new output layer: probe, xavier or zeros. Default: the recipe's."""
 
     epochs: Annotated[int | None, Parameter(alias="-e")] = None
-    """Passes over the training pictures. Default: the recipe's."""
+    """Passes over the training pictures; 0: the probe alone. Default: the recipe's."""
+
+    budget: str | None = None
+    """Time for the whole run, such as 30s, 2m, 1h: views and epochs are chosen to fit."""
 
     lr: float | None = None
     """Learning rate of the backbone; the head's follows by the recipe's factor. Default: the recipe's."""
@@ -76,11 +83,24 @@ class TrainConfig:
     augment: str | None = None
     """Random views in training: none, flip, default, d2l, dihedral. Default: the recipe's."""
 
+    views: int | None = None
+    """Random views per picture that run through the frozen part once; 0: new ones every epoch. Default: 8."""
+
+    refit: Refit | None = None
+    """Train once more after the choice: train, with the selection part too, where fine-tuning won; all, with
+    every picture, after the result was measured. Default: none, or train where a budget allows."""
+
     precision: Precision | None = None
     """Number format of training: fp32 or bf16. Default: bf16 where this processor computes in it."""
 
+    memory_format: MemoryFormat | None = None
+    """Memory format of activations. Default: channels_last, or what was measured to be faster."""
+
+    micro_batch: int | None = None
+    """Pictures per forward and backward pass. Default: all of a step's, or what was measured to be faster."""
+
     threads: int | None = None
-    """Processor threads of the network. Default: all cores that this process may use."""
+    """Processor threads of the network. Default: all cores, or fewer if that was measured to be faster."""
 
     output: Annotated[Path, Parameter(alias="-o")] = Path("runs")
     """Folder in which the run's own folder is made."""
@@ -107,10 +127,23 @@ class TrainConfig:
         faults = [
             f"{field} must be {allowed}, but is {value!r}"
             for field, allowed, value, good in (
-                ("epochs", "1 or more", self.epochs, self.epochs is None or self.epochs >= 1),
+                ("epochs", "0 or more", self.epochs, self.epochs is None or self.epochs >= 0),
                 ("lr", "above 0", self.lr, self.lr is None or self.lr > 0),
                 ("batch_size", "1 or more", self.batch_size, self.batch_size is None or self.batch_size >= 1),
+                (
+                    "micro_batch",
+                    "1 or more",
+                    self.micro_batch,
+                    self.micro_batch is None or self.micro_batch >= 1,
+                ),
+                (
+                    "budget",
+                    "a time such as 30s, 2m or 1h",
+                    self.budget,
+                    self.budget is None or seconds_of(self.budget) is not None,
+                ),
                 ("img_size", "32 or more", self.img_size, self.img_size is None or self.img_size >= 32),
+                ("views", "0 or more", self.views, self.views is None or self.views >= 0),
                 ("threads", "1 or more", self.threads, self.threads is None or self.threads >= 1),
                 ("workers", "1 or more", self.workers, self.workers is None or self.workers >= 1),
                 ("seed", "0 or more", self.seed, self.seed >= 0),
@@ -126,6 +159,18 @@ class TrainConfig:
         ]
         if faults:
             raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults)
+
+
+def seconds_of(time: str) -> float | None:
+    """Seconds of ``30s``, ``2m``, ``1.5h`` or ``1h30m``; None if it is no such time, or none at all."""
+    parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", time.replace(" ", "").lower())
+    if parts is None:
+        return None
+    try:
+        total = sum(float(p or 0) * unit for p, unit in zip(parts.groups(), (3600, 60, 1), strict=True))
+    except ValueError:
+        return None
+    return total if total > 0 else None
 
 
 def from_mapping(values: Mapping[str, Any], *, where: object = "") -> TrainConfig:
@@ -220,7 +265,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             "HS-CONFIG-004", "The file of settings is no list of `name: value` lines.", where=path
         )
-    return {key: value for key, value in values.items() if key not in ("data", "plan", "versions")}
+    return {key: value for key, value in values.items() if key not in NOTES}
 
 
 def to_mapping(config: TrainConfig) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class EpochLog:
         name = row.stage if row.epoch == 0 else f"{row.stage} epoch {row.epoch}"
         parts = [f"{name}: loss {row.train_loss:.3f}", f"train accuracy {row.train_accuracy:.3f}"]
         if not math.isnan(row.val_accuracy):
-            out_of_fold = row.epoch == 0 and "not selected" in self.watched
+            out_of_fold = row.epoch == 0 and (row.stage == "refit" or "not selected" in self.watched)
             watched = "out of fold" if out_of_fold else self.watched
             parts.append(f"{watched}: loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}")
         parts.append(f"{row.images_per_second:.0f} pictures/s, {row.seconds:.1f} s")

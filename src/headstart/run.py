@@ -6,9 +6,10 @@ Each line of `train` is one stage: settings, run folder, pictures, network, plan
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart import console
-from headstart.config import TrainConfig, to_mapping
+from headstart.config import Refit, TrainConfig, to_mapping
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
+from headstart.data.splits import SPLITS
 from headstart.epoch_log import EpochLog
 from headstart.errors import ConfigError, UsageError
 from headstart.evaluation.evaluate import report_lines, summary
@@ -39,6 +41,7 @@ from headstart.run_folder import (
 )
 from headstart.run_setup import (
     asks_the_network,
+    budget_of,
     preload,
     recipe_and_preprocess,
     require_training_packages,
@@ -51,6 +54,8 @@ DEFAULTS = to_mapping(TrainConfig())
 
 if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
+    from headstart.training.budget import Budget
+    from headstart.training.checkpoint import State
     from headstart.training.fit import Epoch, EpochHook
     from headstart.training.plan import Plan
     from headstart.training.train import Trained
@@ -98,6 +103,7 @@ def train(
         place, output = run_folder(config, data), config.output
     require_training_packages()
     started = time.perf_counter()
+    budget = budget_of(config, started)
     recipe, preprocess = recipe_and_preprocess(config)  # imports timm for most models: not beside `preload`
     preloading = preload("torch", "timm")
     source = None
@@ -114,6 +120,7 @@ def train(
             selection=recipe.selection,
             workers=config.workers,
             cache=cache,
+            watch=None if budget is None else budget.check_reading,
         )
         for line in (dataset.tree(), *dataset.notes):
             console.say(line)
@@ -124,11 +131,14 @@ def train(
             check_unchanged(folder, dataset)
         preloading.join()
 
+        from headstart.training.fit import copy_of
         from headstart.training.plan import make_plan
+        from headstart.training.speed import processor_threads
 
         source = source or source_model(config, recipe.pretrained)
         model = target_model(config, recipe, source, dataset.classes)
-        plan = make_plan(config, model, dataset, pictures.preprocess)
+        untrained = copy_of(model)
+        plan = make_plan(config, model, dataset, pictures.preprocess, budget=budget)
         if resume is None:
             write_config(folder / CONFIG, plan, data)
         else:
@@ -139,9 +149,14 @@ def train(
 
         with processor_threads(plan.threads):
             trained = carry_out(
-                plan, model, dataset, pictures, cache, folder, hook, resumed=resume is not None
+                plan, model, dataset, pictures, cache, folder, hook, budget, resumed=resume is not None
             )
+            parts = (plan, model, dataset, pictures, cache, folder, budget)
+            if plan.refit == "train" and trained.won and not (trained.interrupted or trained.stopped):
+                trained = once_more(("train", "selection"), untrained, trained, *parts)
             result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started)
+            if plan.refit == "all" and not trained.interrupted:
+                trained = once_more(SPLITS, untrained, trained, *parts)
         if not trained.interrupted:
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         for line in ("", *report_lines(result, place=place_of(dataset, dataset.reported_split))):
@@ -224,19 +239,6 @@ def show(
     )
 
 
-@contextlib.contextmanager
-def processor_threads(number: int) -> Iterator[None]:
-    """Training and evaluation on the plan's threads; the process' own number afterwards."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def carry_out(
     plan: Plan,
     model: Classifier,
@@ -245,6 +247,7 @@ def carry_out(
     cache: Cache | None,
     folder: Path,
     hook: EpochHook | None,
+    budget: Budget | None,
     *,
     resumed: bool,
 ) -> Trained:
@@ -280,6 +283,7 @@ def carry_out(
             cache=cache,
             checkpoint=checkpoint,
             saved=saved,
+            budget=budget,
         )
         trained = trainer.train()
     save_model(folder, model, dataset, pictures, plan, trained.kept, trained.share)
@@ -290,6 +294,60 @@ def carry_out(
     if trained.best is not None and len(trained.epochs) > 1 and plan.selection_pictures:
         console.say(kept_line(trained.best, trained.share, plan.selection_pictures))
     return trained
+
+
+def once_more(
+    splits: Sequence[str],
+    source: State,
+    chosen: Trained,
+    plan: Plan,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    cache: Cache | None,
+    folder: Path,
+    budget: Budget | None,
+) -> Trained:
+    """Trains on further pictures what was chosen; the model before stays until the new one is whole."""
+    import torch
+
+    from headstart.training.checkpoint import Checkpoint
+    from headstart.training.fit import copy_of
+    from headstart.training.refit import refit
+
+    before = copy_of(model)
+    log = EpochLog(folder, "selection", None)
+    log.rows = list(chosen.epochs)
+    checkpoint = Checkpoint(folder / CHECKPOINTS / "refit.safetensors")
+    if (saved := checkpoint.load()) is not None:
+        log.rows += saved.progress.all_rows
+    n = len(dataset.indices(*splits))
+    console.say(f"once more on all {n} pictures of {' and '.join(splits)}, with nothing to choose")
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(plan.config.seed)
+            again = refit(
+                model,
+                source,
+                chosen,
+                dataset,
+                pictures,
+                plan,
+                splits,
+                on_epoch=log,
+                cache=cache,
+                checkpoint=checkpoint,
+                budget=budget,
+            )
+        interrupted, stopped = again.interrupted, again.stopped
+    except KeyboardInterrupt:
+        interrupted, stopped = True, False
+    if interrupted or stopped:
+        model.load_state_dict(before)
+        console.warn(f"{'interrupted' if interrupted else 'out of time'}: the model from before is kept")
+        return dataclasses.replace(chosen, interrupted=interrupted)
+    save_model(folder, model, dataset, pictures, plan, chosen.kept, chosen.share, plan.refit)
+    return dataclasses.replace(chosen, epochs=tuple(log.rows), refit=plan.refit)
 
 
 def kept_line(best: Epoch, share: float, pictures: int) -> str:
@@ -311,6 +369,7 @@ def save_model(
     plan: Plan,
     kept: int,
     share: float = 1.0,
+    refit: Refit = "none",
 ) -> None:
     """Writes the bundle; ``kept`` is the epoch whose weights the model has now, to this share."""
     from headstart.model.bundle import save_bundle
@@ -326,6 +385,7 @@ def save_model(
             "recipe": plan.recipe.name,
             "epoch": kept,
             "share": share,
+            "refit": refit,
         },
     )
 
@@ -343,13 +403,15 @@ def evaluate_trained(
     from headstart.model.bundle import load_bundle
 
     saved, _ = load_bundle(folder / MODEL_FOLDER)
-    ids = np.concatenate([dataset.indices(split) for split in (dataset.reported_split, "selection")])
+    held_out = [dataset.reported_split] + ["selection"] * (trained.refit != "train")
+    ids = np.concatenate([dataset.indices(split) for split in held_out])
     table = predict(saved.to(plan.fmt.device), dataset, pictures, ids, workers=plan.workers)
     result = summary(table, dataset.reported_split)
     result |= {
         "seconds": time.perf_counter() - started,
         "epoch": trained.kept,
         "share": trained.share,
+        "refit": plan.refit if plan.refit == "all" else trained.refit,
         "strategy": plan.config.strategy,
         "recipe": plan.recipe.name,
         "model": plan.config.model,

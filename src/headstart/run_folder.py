@@ -93,6 +93,7 @@ def write_config(path: Path, plan: Plan, data: Data) -> None:
         "data": str(Path(data).expanduser().absolute()) if isinstance(data, str | PathLike) else A_LIST,
         **to_mapping(plan.config),
         "plan": plan.to_dict(),
+        "measured": plan.measured(),
         "versions": versions(),
     }
     write_atomic(path, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))

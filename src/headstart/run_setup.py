@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from headstart.config import DEFAULT_MODEL, TrainConfig, from_mapping, to_mapping
+from headstart.config import DEFAULT_MODEL, TrainConfig, from_mapping, seconds_of, to_mapping
 from headstart.data.preprocess import Preprocess
 from headstart.errors import MissingExtraError
 from headstart.model import zoo
 
 if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
+    from headstart.training.budget import Budget
     from headstart.training.recipes import Recipe
 
 
@@ -23,6 +24,17 @@ def settings(config: TrainConfig | None, fields: Mapping[str, Any]) -> TrainConf
     if config is None:
         return from_mapping(fields)
     return from_mapping({**to_mapping(config), **fields}) if fields else config
+
+
+def budget_of(config: TrainConfig, started: float) -> Budget | None:
+    """The time that the run may take, from ``started`` on (`time.perf_counter`)."""
+    if config.budget is None:
+        return None
+    from headstart.training.budget import Budget
+
+    seconds = seconds_of(config.budget)
+    assert seconds is not None  # checked by the settings
+    return Budget(config.budget, seconds, started)
 
 
 def recipe_and_preprocess(config: TrainConfig) -> tuple[Recipe, Preprocess]:

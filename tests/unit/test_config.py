@@ -21,7 +21,7 @@ def refused(call: Any, *arguments: Any, **named: Any) -> ConfigError:
 
 
 RANGES = [
-    ({"epochs": 0}, "epochs must be 1 or more, but is 0"),
+    ({"epochs": -1}, "epochs must be 0 or more, but is -1"),
     ({"lr": 0.0}, "lr must be above 0, but is 0.0"),
     ({"lr": -1e-3}, "lr must be above 0, but is -0.001"),
     ({"lr": float("nan")}, "lr must be above 0, but is nan"),
@@ -44,9 +44,9 @@ def test_ranges(values: dict[str, Any], text: str) -> None:
 
 
 def test_all_ranges_at_once() -> None:
-    error = refused(TrainConfig, epochs=0, lr=-1.0, workers=0)
+    error = refused(TrainConfig, epochs=-1, lr=-1.0, workers=0)
     assert error.details == (
-        "epochs must be 1 or more, but is 0",
+        "epochs must be 0 or more, but is -1",
         "lr must be above 0, but is -1.0",
         "workers must be 1 or more, but is 0",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
@@ -155,6 +155,7 @@ def load_dataset(
     memory_limit: int | None = None,
     cache: Cache | None = None,
     require_split: bool = True,
+    watch: Callable[[int, int], object] | None = None,
 ) -> tuple[Dataset, Pictures]:
     """Reads every file once: hashed, decoded to its end, resized, kept in memory.
 
@@ -171,6 +172,7 @@ def load_dataset(
         require_split: False to evaluate a finished model: one class is enough, classes come from all parts,
             nothing is carved, class folders alone are all ``test``, and without ``preprocess.intensity``
             the range of a picture with a high bit depth is guessed from it alone, as in prediction.
+        watch: Called with how many files were read, of how many.
 
     Returns:
         The table and its pictures; same order, same length.
@@ -185,7 +187,13 @@ def load_dataset(
         listing = list_pairs(data, require_split=require_split)
     files = [listing.root / entry.path for entry in listing.entries]
     results, held = read_pictures(
-        files, preprocess, workers=workers, memory=memory, cache=cache, common_range=require_split
+        files,
+        preprocess,
+        workers=workers,
+        memory=memory,
+        cache=cache,
+        common_range=require_split,
+        watch=watch,
     )
     ok = [i for i, result in enumerate(results) if result.fault is None]
     entries = [listing.entries[i] for i in ok]

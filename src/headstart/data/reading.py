@@ -7,7 +7,7 @@ decoded anew at each use. They are the same everywhere, bit for bit.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ def read_pictures(
     cache: Cache | None = None,
     common_range: bool = True,
     label: str = "reading pictures",
+    watch: Callable[[int, int], object] | None = None,
 ) -> tuple[list[Decoded], list[Pixels | None]]:
     """Facts of each file (without pixels), and the pixels that are at hand.
 
@@ -37,6 +38,7 @@ def read_pictures(
         cache: Disk space for pixels.
         common_range: As for `headstart.data.decoding.decode_file`.
         label: Of the progress display.
+        watch: Called with how many files were read, of how many.
     """
     known = None if cache is None else PictureCache(cache, preprocess)
     facts: list[Decoded] = []
@@ -63,6 +65,8 @@ def read_pictures(
                     pixels = pixels if memory >= 0 else None
             held.append(pixels)
             facts.append(replace(result, pixels=None))
+            if watch is not None:
+                watch(i + 1, len(files))
     for i in stored:
         assert known is not None
         entry = known.get(facts[i].file_hash)

@@ -16,6 +16,7 @@ from headstart import console
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
+from headstart.data.splits import SPLITS
 from headstart.errors import DataError
 from headstart.evaluation.evaluate import Summary, summary
 from headstart.evaluation.predictions import Predictions
@@ -109,7 +110,7 @@ def measure(
         console.say(line)
     check_classes(dataset, model.classes, run)
     ids = dataset.indices(dataset.reported_split)
-    known = hashes_seen_in_training(run / "dataset.csv")
+    known = hashes_seen_in_training(run / "dataset.csv", everything=card.get("refit") == "all")
     fresh = np.array([dataset.file_hashes[i] not in known for i in ids], dtype=bool)
     if not fresh.all():
         console.warn(
@@ -147,9 +148,15 @@ def check_classes(dataset: Dataset, known: tuple[str, ...], run: Path) -> None:
         )
 
 
-def hashes_seen_in_training(table: Path) -> set[str]:
-    """SHA-256 of the files that trained the model or chose its epoch, from a run's ``dataset.csv``."""
+def hashes_seen_in_training(table: Path, *, everything: bool = False) -> set[str]:
+    """SHA-256 of the files that trained the model or chose its epoch, from a run's ``dataset.csv``.
+
+    Args:
+        table: The file.
+        everything: Whether the reported part trained it too, in the end.
+    """
     if not table.exists():
         return set()
+    seen = SPLITS if everything else ("train", "selection")
     with open(table, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return {row["file_hash"] for row in csv.DictReader(file) if row["split"] in ("train", "selection")}
+        return {row["file_hash"] for row in csv.DictReader(file) if row["split"] in seen}

@@ -38,12 +38,14 @@ class Fitted:
         best: The row of the epoch whose weights the network now has, measured with these weights.
         share: Of these weights in the network's; below 1, the rest is as it came in (see `interpolations`).
         interrupted: Whether Ctrl-C ended it early.
+        stopped: Whether the end of the time did.
     """
 
     epochs: tuple[Epoch, ...]
     best: Epoch
     share: float = 1.0
     interrupted: bool = False
+    stopped: bool = False
 
     @property
     def kept(self) -> int:
@@ -117,7 +119,7 @@ def fit(
         saved.restore(network, stepper.optimizer)
         start = saved.state("start")
         best_state, good = saved.state("best") or best_state, saved.state("good") or good
-    share, interrupted = 1.0, False
+    share, interrupted, stopped = 1.0, False, False
 
     def train_epoch() -> Epoch:
         """The steps of the epoch under way that are left, and its row."""
@@ -189,6 +191,7 @@ def fit(
         if progress.best is None:
             raise
     except OutOfTimeError:
+        stopped = True
         done = (progress.epoch - 1) * batches.steps + progress.batches
         if progress.best is None:
             raise RunError(
@@ -213,7 +216,7 @@ def fit(
     assert progress.best is not None
     network.load_state_dict(best_state)
     network.eval()
-    return Fitted(tuple(progress.rows), progress.best, share, interrupted)
+    return Fitted(tuple(progress.rows), progress.best, share, interrupted, stopped)
 
 
 def interpolations(
@@ -234,13 +237,18 @@ def interpolations(
     """
     end = copy_of(network)
     for share in shares:
-        state = {
-            name: torch.lerp(start[name], tensor, share) if tensor.is_floating_point() else tensor
-            for name, tensor in end.items()
-        }
+        state = mixed(start, end, share)
         network.load_state_dict(state)
         loss, accuracy = evaluate()
         yield dataclasses.replace(row, val_loss=loss, val_accuracy=accuracy), state, share
+
+
+def mixed(start: State, end: State, share: float) -> State:
+    """This share of the weights at the end, and those at the start for the rest."""
+    return {
+        name: torch.lerp(start[name], tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in end.items()
+    }
 
 
 def is_better(row: Epoch, best: Epoch | None) -> bool:

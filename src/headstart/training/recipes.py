@@ -152,10 +152,12 @@ def resolve_recipe(config: TrainConfig) -> Recipe:
         "batch_size": config.batch_size,
         "augmentation": config.augment,
         "fit": config.fit,
+        "views": config.views,
     }
     if config.fit is not None and config.fit != recipe.fit:
         recipe = dataclasses.replace(recipe, resize=None)
-    return dataclasses.replace(recipe, **{k: v for k, v in overrides.items() if v is not None})
+    recipe = dataclasses.replace(recipe, **{k: v for k, v in overrides.items() if v is not None})
+    return dataclasses.replace(recipe, trains="nothing") if recipe.epochs == 0 else recipe
 
 
 def for_strategy(recipe: Recipe, strategy: Strategy) -> Recipe:
@@ -202,6 +204,12 @@ def check_consistency(config: TrainConfig) -> None:
         faults.append("--strategy scratch has no features to probe: leave out --head-init probe")
     if config.head_from and config.head_init == "probe":
         faults.append("--head-from and --head-init probe both set the head: leave one out")
+    if config.refit == "train" and config.strategy == "probe":
+        faults.append("--strategy probe trains on all training pictures: leave out --refit train")
+    if config.budget and config.epochs:
+        faults.append("--budget chooses the epochs: leave out --budget or --epochs")
+    if config.epochs == 0 and (config.strategy == "scratch" or config.head_init not in (None, "probe")):
+        faults.append("--epochs 0 leaves the probe, but there is none: leave out --epochs")
     if config.strategy == "probe":
         faults += [
             f"--strategy probe has no {what}: leave out {flag}"

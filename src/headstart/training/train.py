@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headstart import console
+from headstart.config import Refit
 from headstart.data.augment import AUGMENTATIONS
 from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
@@ -25,6 +26,7 @@ from headstart.model.features import Activations, FrozenPart, features_above
 from headstart.model.forward import BATCH_SIZE, evaluation_mode, prefetched
 from headstart.model.transfer import freeze, groups_text, parameter_groups
 from headstart.training.batches import Batches, CachedViews, LiveViews
+from headstart.training.budget import OVERHEAD, Budget
 from headstart.training.checkpoint import Checkpoint, Saved
 from headstart.training.fit import Epoch, EpochHook, Scores, fit
 from headstart.training.plan import Plan
@@ -40,12 +42,21 @@ class Trained:
         best: The row of the epoch whose weights the model has; None where nothing was trained or measured.
         share: Of these weights in the model's; below 1, the rest is the probe's.
         interrupted: Whether Ctrl-C ended training early.
+        stopped: Whether the end of the time did.
+        refit: Whether it was trained once more after the choice, and on what.
     """
 
     epochs: tuple[Epoch, ...]
     best: Epoch | None
     interrupted: bool
     share: float = 1.0
+    stopped: bool = False
+    refit: Refit = "none"
+
+    @property
+    def won(self) -> bool:
+        """Whether an epoch's weights were kept as they are: neither the probe, nor a mix with it."""
+        return self.kept > 0 and self.share == 1.0
 
     @property
     def kept(self) -> int:
@@ -58,7 +69,8 @@ class Trainer:
 
     ``on_epoch`` is called with each row, ``on_best`` before it while the model is the best so far. ``cache``
     keeps activations of the frozen part for later runs; training saves its place in ``checkpoint``
-    and goes on where it was ``saved``.
+    and goes on where it was ``saved``; it ends when the ``budget`` does. ``stage`` names all rows;
+    without ``watch`` nothing is measured on pictures that do not train.
     """
 
     def __init__(
@@ -73,6 +85,9 @@ class Trainer:
         cache: Cache | None = None,
         checkpoint: Checkpoint | None = None,
         saved: Saved | None = None,
+        budget: Budget | None = None,
+        stage: str | None = None,
+        watch: bool = True,
     ) -> None:
         self.model = model
         self.dataset = dataset
@@ -90,11 +105,15 @@ class Trainer:
         self.cache = cache
         self.checkpoint = checkpoint
         self.saved = saved
+        self.budget = budget
+        self.stage = stage
         self.train_ids = dataset.indices("train")
         self.labels = dataset.labels[self.train_ids]
         selects = plan.selection_pictures > 0
         self.watched_ids = dataset.indices("selection" if selects else dataset.reported_split)
         """The pictures of the column val_*: those that choose the epoch, else the reported ones."""
+        if not watch:
+            self.watched_ids = self.watched_ids[:0]
         self.watched_labels = torch.from_numpy(dataset.labels[self.watched_ids]).to(plan.fmt.device)
 
     def train(self) -> Trained:
@@ -106,7 +125,7 @@ class Trainer:
         cut = plan.cut or (HEAD if plan.epochs == 0 else None)
         cached = cut is not None and (plan.views > 0 or plan.epochs == 0)
         watched: Activations | None = None
-        if cached and (plan.selection_pictures or plan.epochs):
+        if cached and len(self.watched_ids) and (plan.selection_pictures or plan.epochs):
             assert cut is not None
             watched = self.run_below(cut, self.watched_ids, "reading the network's features")
         if plan.recipe.head_init == "probe" and saved is None:
@@ -141,15 +160,24 @@ class Trainer:
             on_epoch=self.on_epoch,
             on_best=self.on_best,
             before=before,
-            stage=plan.config.strategy,
+            stage=self.stage or plan.config.strategy,
             checkpoint=self.checkpoint,
             saved=saved,
+            micro_batch=plan.micro_batch,
+            out_of_time=self.out_of_time(),
             picture_names=lambda epoch, batch: [
                 str(self.dataset.paths[self.train_ids[i]]) for i in batches.positions(epoch, batch)
             ],
         )
         rows = ((before,) if before else ()) + fitted.epochs
-        return Trained(rows, fitted.best, fitted.interrupted, fitted.share)
+        return Trained(rows, fitted.best, fitted.interrupted, fitted.share, fitted.stopped)
+
+    def out_of_time(self) -> Callable[[], bool]:
+        """Whether no more is left of the budget than what comes after training takes."""
+        if self.budget is None or (seconds := self.plan.forecast) is None:
+            return lambda: False
+        self.budget.reserve(seconds.evaluation + OVERHEAD)
+        return self.budget.used_up
 
     def prepare(self, cut: str | None, cached: bool) -> tuple[nn.Module, Batches]:
         """Freezes what does not train; the network that trains, and its batches."""
@@ -188,7 +216,7 @@ class Trainer:
             console.warn(probe.note)
         return Epoch(
             0,
-            "probe",
+            self.stage or "probe",
             train_loss,
             train_accuracy,
             val_loss,
@@ -262,6 +290,8 @@ class Trainer:
             network: What trains.
             watched: Its inputs, if they are cached.
         """
+        if not len(self.watched_ids):
+            return float("nan"), float("nan")
         forward = self.forward_of(network)
         with evaluation_mode(self.model), torch.inference_mode():
             logits = [forward(inputs).float() for inputs in self.watched_batches(watched)]

@@ -8,6 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
+from headstart.training import probe as probe_module
 from headstart.training.probe import CLEARLY, EPSILON, FOLDS, STRENGTHS, fit_probe, stratified_folds
 
 CASES = [(60, 8, 2), (60, 8, 5), (30, 120, 2), (40, 120, 5)]
@@ -76,6 +77,28 @@ def test_the_strength_is_the_best_of_scikit_learns_cross_validation(n: int, d: i
     assert len(ours) == len(STRENGTHS) or ours[-1] > CLEARLY * min(ours)
     np.testing.assert_allclose(ours, losses[: len(ours)], atol=1e-4)
     assert accuracies[int(np.argmin(ours))] == (probe.out_of_fold.argmax(1) == labels).mean()
+
+
+@pytest.mark.parametrize(("n", "d", "classes"), [(600, 8, 2), (200, 120, 5)])
+def test_large_problems_are_solved_a_little_less_exactly(
+    n: int, d: int, classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, labels = problem(n, d, classes)
+    exact = fit_probe(x, labels, classes, np.arange(n))
+    monkeypatch.setattr(probe_module, "SMALL", 0)
+    monkeypatch.setattr(probe_module, "CHUNK", 77 * classes)
+    middle = fit_probe(x, labels, classes, np.arange(n))
+    assert middle.strength == exact.strength
+    np.testing.assert_allclose(middle.table, exact.table[: len(middle.table)], atol=5e-3)
+    torch.testing.assert_close(middle.weight, exact.weight, atol=1e-5, rtol=1e-4)
+    np.testing.assert_allclose(middle.out_of_fold, exact.out_of_fold, atol=5e-3)
+    monkeypatch.setattr(probe_module, "LARGE", 0)
+    large = fit_probe(x, labels, classes, np.arange(n))
+    assert large.out_of_fold.shape == (0, classes)
+    assert "one held-out fifth" in large.note
+    ours = (x.double() @ large.weight.double().T + large.bias.double()).softmax(1).numpy()
+    theirs = oracle(standardised(x), labels, large.strength).predict_proba(standardised(x))
+    np.testing.assert_allclose(ours, theirs, atol=5e-3)
 
 
 def test_it_acts_on_raw_features() -> None:

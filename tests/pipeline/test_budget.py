@@ -1,0 +1,111 @@
+"""`headstart train --budget`: the plan fits the time, is saved, and can be run again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+import headstart
+from headstart.config import from_mapping, read_yaml
+from headstart.errors import ConfigError
+from headstart.training import plan as plan_module
+from headstart.training.budget import Pace
+
+
+def slow(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
+    """A machine on which a picture takes so long."""
+    paces = {"frozen": 0.0, "step": 0.0, "above": 0.0, "exact": 0.0, **seconds}
+    monkeypatch.setattr(plan_module.Stopwatch, "pace", lambda watch, way: Pace(**paces))
+
+
+def test_enough_time_is_the_whole_recipe(shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    settings = {name: value for name, value in tiny.items() if name != "epochs"}
+    started = time.perf_counter()
+    run = headstart.train(shapes_folder, output=tmp_path, budget="2m", **settings)
+    assert time.perf_counter() - started < 120
+    saved = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    assert (saved["epochs"], saved["views"], saved["budget"]) == (12, 8, None)
+    assert saved["measured"]["budget"] == "2m"
+    assert saved["measured"]["seconds"]["finetune"] > 0
+    assert "from here on of 2m: " in (run.path / "log.txt").read_text(encoding="utf-8")
+
+
+def test_less_time_is_fewer_views_and_epochs_that_can_be_run_again(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {name: value for name, value in tiny.items() if name != "epochs"}
+    slow(monkeypatch, step=0.15)  # 18 pictures: 2.7 seconds per epoch
+    run = headstart.train(shapes_folder, output=tmp_path, budget="20s", **settings)
+    saved = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    assert 3 <= saved["epochs"] <= 6
+    assert saved["views"] < 8
+    assert len(run.results) == 1 + saved["epochs"]
+    monkeypatch.undo()
+    config = from_mapping(read_yaml(run.path / "config.yaml"))
+    again = headstart.train(shapes_folder, config, name="again")
+    one, two = (load_file(r.model / "model.safetensors") for r in (run, again))
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+def test_little_time_is_the_probe(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {name: value for name, value in tiny.items() if name != "epochs"}
+    slow(monkeypatch, step=10.0)
+    run = headstart.train(shapes_folder, output=tmp_path, budget="20s", **settings)
+    assert [row["stage"] for row in run.results] == ["probe"]
+    assert "kept: the probe, as 20s do not suffice to fine-tune" in (run.path / "log.txt").read_text("utf-8")
+    config = from_mapping(read_yaml(run.path / "config.yaml"))
+    assert config.epochs == 0
+    again = headstart.train(shapes_folder, config, name="again")
+    one, two = (load_file(r.model / "model.safetensors") for r in (run, again))
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+def test_too_little_time_even_for_the_probe(
+    shapes_folder: Path,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    flags_of: Callable[..., list[str]],
+    command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow(monkeypatch, above=1.0)
+    output = tmp_path / "runs"
+    flags = flags_of(tiny, epochs=None, budget="10s", output=output)
+    done = command("train", shapes_folder, *flags)
+    assert done.code == 2
+    text = "error HS-CONFIG-011: The budget of 10s does not suffice even for a probe: that takes about "
+    assert text in done.err
+    assert "  to do: Give more time: --budget " in done.err
+    assert not output.exists()
+
+
+def test_an_epoch_that_takes_longer_than_it_was_measured_ends_training(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {name: value for name, value in tiny.items() if name != "epochs"}
+
+    def dawdle(row: Any) -> None:
+        if row.epoch:
+            time.sleep(1.5)
+
+    started = time.perf_counter()
+    run = headstart.train(shapes_folder, output=tmp_path, budget="10s", hook=dawdle, **settings)
+    assert time.perf_counter() - started < 12
+    assert 2 <= len(run.results) < 13
+    assert "the time is used up" in (run.path / "log.txt").read_text(encoding="utf-8")
+    assert run.metrics["accuracy"]["n"] > 0
+
+
+def test_epochs_and_a_budget_contradict_each_other() -> None:
+    with pytest.raises(ConfigError, match="--budget chooses the epochs: leave out --budget or --epochs"):
+        headstart.train("nowhere", budget="10s", epochs=3)
+    with pytest.raises(ConfigError, match="--epochs 0 leaves the probe, but there is none"):
+        headstart.train("nowhere", strategy="scratch", epochs=0)
