@@ -11,6 +11,9 @@ reason. Leave the machine alone while it runs.
     published   the lesson itself: needs the network for its pictures and ResNet-18's weights
     demo        `headstart demo`
     startup     `headstart --help`, 20 runs
+    peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
+                was stopped; needs the extra `bench`. `python benchmarks/report.py` draws its plot and table
+    peers-quick the same on ants-bees alone with one seed; only if it is named
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,9 +28,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from machine import PEERS, machine
+from peer_cells import peers, peers_quick
 
 HERE = Path(__file__).parent
 HEADSTART = [sys.executable, "-m", "headstart"]
@@ -150,7 +154,8 @@ def summarised(rows: Rows) -> list[str]:
     for row in rows:
         if "accuracy" in row and "data" in row:
             again = "from the cache" if row["flags"].endswith("from the cache") else ""
-            key = " ".join(filter(None, (row["data"], row["flags"].partition("--seed")[0].strip(), again)))
+            flags = row["flags"].partition("--seed")[0].strip()
+            key = " ".join(filter(None, (row["data"], row.get("peer"), flags, again)))
             groups.setdefault(key, []).append(row)
     for key, group in groups.items():
         values = [row["accuracy"] for row in group]
@@ -163,29 +168,16 @@ def summarised(rows: Rows) -> list[str]:
     return lines
 
 
-def machine() -> dict[str, Any]:
-    model = ""
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    names = ("headstart", "torch", "torchvision", "timm", "numpy", "pillow")
-    return {
-        "processor": model or platform.processor(),
-        "cores": cores,
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
-    }
-
-
 BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "defaults": defaults,
     "lesson": lesson,
     "published": published,
     "demo": demo,
     "startup": startup,
+    "peers": peers,
+    "peers-quick": peers_quick,
 }
+ON_REQUEST = {"peers-quick"}  # a part of another
 
 
 def main() -> None:
@@ -198,7 +190,7 @@ def main() -> None:
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    for name in arguments.names or BENCHMARKS:
+    for name in arguments.names or [name for name in BENCHMARKS if name not in ON_REQUEST]:
         print(f"{name} ...", flush=True)
         try:
             rows = BENCHMARKS[name](arguments.data)
@@ -208,9 +200,8 @@ def main() -> None:
             row.pop("run", None)
         path = HERE / "results" / f"{date.today().isoformat()}-{name}.json"
         path.parent.mkdir(exist_ok=True)
-        text = json.dumps(
-            {"benchmark": name, "machine": machine(), "rows": rows}, indent=1, ensure_ascii=False
-        )
+        found = machine(*PEERS) if name.startswith("peers") else machine()
+        text = json.dumps({"benchmark": name, "machine": found, "rows": rows}, indent=1, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
         for line in summarised(rows):
             print(f"  {line}")
