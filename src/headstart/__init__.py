@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.run_evaluation import evaluate
     from headstart.run_folder import Run
     from headstart.training.fit import Epoch
+    from headstart.tuning import tune
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ _HOMES = {
     "load": "headstart.deployment.predict",
     "show": "headstart.run",
     "train": "headstart.run",
+    "tune": "headstart.tuning",
 }
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "load",
     "show",
     "train",
+    "tune",
 ]
 
 

@@ -64,6 +64,43 @@ def train(
     return 0
 
 
+@app.command
+def tune(
+    data: Path | None = None,
+    /,
+    settings: TrainConfig = TrainConfig(),  # noqa: B008
+    *,
+    trials: int | None = None,
+    fields: str | None = None,
+    timeout: str | None = None,
+    config: Annotated[Path | None, Parameter(alias="-c")] = None,
+    resume: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Search for better settings, then train with the best ones, and evaluate.
+
+    Args:
+        data: As for `headstart train`. The reported pictures take no part in the search.
+        trials: Trainings to compare; the first is the settings as given. Default: 20.
+        fields: What is searched, with commas: lr,epochs,freeze,augment,batch_size,img_size. Default: all
+            but img_size that are not given.
+        timeout: Begin no trial after this time, such as 90s, 10m or 1h30m.
+        config: Settings from a YAML file, such as the config.yaml of a run; flags win over it.
+        resume: Go on with an interrupted search, with its pictures and settings.
+        json: Print the result as one JSON object.
+    """
+    run = headstart.tune(data, settings, trials=trials, fields=fields, timeout=timeout, resume=resume)
+    if json:
+        from headstart.search import outcome_of
+
+        show_json({"run": str(run.path), **run.metrics, "tuning": outcome_of(run)})
+    if run.interrupted:
+        return 130
+    if not json:
+        say(f"next: headstart predict {run.path} PICTURES")
+    return 0
+
+
 @app.command(alias="val")
 def evaluate(
     *paths: Path,
@@ -310,7 +347,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is complete is saved
     try:
         app.config = (
-            [Dict({"train": file_settings(words)}, source="--config")] if "train" in words[:1] else []
+            [Dict({words[0]: file_settings(words)}, source="--config")]
+            if words[:1] in (["train"], ["tune"])
+            else []
         )
         code = app(words)
         sys.stdout.flush()

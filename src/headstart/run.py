@@ -177,16 +177,38 @@ def continued(
         ConfigError: HS-CONFIG-010, further settings were given.
         UsageError: HS-USAGE-005, the run's data were a list, which must be given again.
     """
-    changed = sorted(name for name, value in to_mapping(config).items() if value != DEFAULTS[name])
-    if changed:
+    refuse_settings(given(config))
+    folder, own_data, config = begun(resume)
+    return folder, same_pictures(folder, own_data, data), config
+
+
+def given(config: TrainConfig) -> list[str]:
+    """The settings that are not as they are by default."""
+    return sorted(name for name, value in to_mapping(config).items() if value != DEFAULTS[name])
+
+
+def refuse_settings(names: Sequence[str]) -> None:
+    """What goes on keeps its settings.
+
+    Raises:
+        ConfigError: HS-CONFIG-010, with all that were given.
+    """
+    if names:
         raise ConfigError(
             "HS-CONFIG-010",
             "A run that goes on keeps its settings.",
-            details=[f"--{name.replace('_', '-')} is given" for name in changed],
+            details=[f"--{name.replace('_', '-')} is given" for name in names],
             fix="Leave these out, or start a new run without --resume.",
         )
-    folder, own_data, config = begun(resume)
-    chosen = own_data if data is None else data  # the same pictures may have moved
+
+
+def same_pictures(folder: Path, own: Data | None, data: Data | None) -> Data:
+    """The pictures of a run that goes on: its own, or where they are now.
+
+    Raises:
+        UsageError: HS-USAGE-005, the run's data were a list, which must be given again.
+    """
+    chosen = own if data is None else data  # the same pictures may have moved
     if chosen is None:
         raise UsageError(
             "HS-USAGE-005",
@@ -194,7 +216,7 @@ def continued(
             where=folder,
             fix="Give the same list again: headstart.train(list, resume=run)",
         )
-    return folder, chosen, config
+    return chosen
 
 
 def show(
@@ -270,7 +292,7 @@ def carry_out(
         log.rows = list(saved.progress.all_rows)
         console.say(f"goes on in epoch {saved.progress.epoch} after {saved.progress.batches} batches")
     elif resumed:
-        console.say("no checkpoint was written yet: training starts again from the beginning")
+        console.say("no checkpoint was written yet: training starts from the beginning")
     with torch.random.fork_rng():  # dropout and stochastic depth draw from the global generator
         torch.manual_seed(plan.config.seed)
         trainer = Trainer(

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import escape
@@ -90,7 +90,7 @@ class Run:
 def write_config(path: Path, plan: Plan, data: Data) -> None:
     """``config.yaml``: the resolved settings; ``headstart train DATA --config`` runs it again."""
     values = {
-        "data": str(Path(data).expanduser().absolute()) if isinstance(data, str | PathLike) else A_LIST,
+        "data": data_text(data),
         **to_mapping(plan.config),
         "plan": plan.to_dict(),
         "measured": plan.measured(),
@@ -103,13 +103,25 @@ def begun(run: Run | str | PathLike[str]) -> tuple[Path, Data | None, TrainConfi
     """A run that was interrupted: its folder, its data (None for a list) and its settings, nothing left open.
 
     Raises:
-        RunError: HS-RUN-021, no run was begun here; HS-RUN-022, it has ended.
+        RunError: as `unfinished`.
         ConfigError: HS-CONFIG-004, its settings cannot be read.
     """
+    folder, values = unfinished(run, CONFIG)
+    config = from_mapping(read_yaml(folder / CONFIG), where=folder / CONFIG)
+    return folder, data_of(values), config
+
+
+def unfinished(run: Run | str | PathLike[str], file: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of a run that has not ended, and what its ``file`` says of how it was begun.
+
+    Raises:
+        RunError: HS-RUN-021, no run was begun here; HS-RUN-022, it has ended.
+        ConfigError: HS-CONFIG-004, the file cannot be read.
+    """
     folder = run.path if isinstance(run, Run) else Path(run)
-    if not (folder / CONFIG).is_file():
+    if not (folder / file).is_file():
         beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
-        known = [path.name for path in beside if (path / CONFIG).is_file()]
+        known = [path.name for path in beside if (path / file).is_file()]
         raise RunError(
             "HS-RUN-021",
             f"There is no run to go on with in this folder.{nearest(folder.name, known)}",
@@ -118,14 +130,15 @@ def begun(run: Run | str | PathLike[str]) -> tuple[Path, Data | None, TrainConfi
         )
     metrics = folder / "metrics.json"
     if metrics.is_file() and not json.loads(metrics.read_text(encoding="utf-8")).get("interrupted"):
+        config = folder / CONFIG
         raise RunError(
             "HS-RUN-022",
             "This run has ended: nothing is left to do.",
             where=folder,
-            fix=f"Start a new run with its settings: headstart train DATA --config {folder / CONFIG}",
+            fix=f"Start a new run with its settings: headstart train DATA --config {config}",
         )
-    values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    config = from_mapping(read_yaml(folder / CONFIG), where=folder / CONFIG)
+    read_yaml(folder / file)
+    values: dict[str, Any] = yaml.safe_load((folder / file).read_text(encoding="utf-8")) or {}
     found = versions()
     changed = [
         f"{name} {version} (now {found.get(name, 'none')})"
@@ -136,8 +149,18 @@ def begun(run: Run | str | PathLike[str]) -> tuple[Path, Data | None, TrainConfi
         console.warn(
             f"the run was begun with {', '.join(changed)}: it goes on, but does not end in the same weights"
         )
+    return folder, values
+
+
+def data_of(values: Mapping[str, Any]) -> str | None:
+    """The data folder that a run's settings name; None if it was begun with a list."""
     data = values.get("data")
-    return folder, None if data == A_LIST else data, config
+    return None if data == A_LIST else data
+
+
+def data_text(data: Data) -> str:
+    """How a run's settings name its data."""
+    return str(Path(data).expanduser().absolute()) if isinstance(data, str | PathLike) else A_LIST
 
 
 def check_unchanged(folder: Path, dataset: Dataset) -> None:

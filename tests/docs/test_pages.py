@@ -27,6 +27,7 @@ RUN_BLOCKS = {
     "docs/guide/python.md": 7,
     "docs/guide/recipes.md": 8,
     "docs/guide/reproducibility.md": 6,
+    "docs/guide/tuning.md": 4,
     "docs/quickstart.md": 3,
 }
 """Blocks that run on each page; a page without any is not listed."""
@@ -37,6 +38,7 @@ NOT_RUN = {
     "docs/guide/data.md": 1,
     "docs/guide/models.md": 2,
     "docs/guide/reproducibility.md": 1,
+    "docs/guide/tuning.md": 2,
     "docs/quickstart.md": 1,
 }
 """Blocks that do not, each with its reason beside it."""

@@ -16,7 +16,7 @@ import headstart
 from headstart.cli import app
 from headstart.data.views import Views
 
-COMMANDS = ("train", "evaluate", "val", "predict", "show", "models", "fetch", "demo")
+COMMANDS = ("train", "tune", "evaluate", "val", "predict", "show", "models", "fetch", "demo")
 
 
 def python(surroundings: dict[str, str], *words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -69,7 +69,7 @@ def test_no_command_shows_the_help(command: Callable[..., Any]) -> None:
 
 # --- nothing slow is imported before it is needed -----------------------------------------------------------
 
-SLOW = ("torch", "torchvision", "timm", "matplotlib", "sklearn", "huggingface_hub")
+SLOW = ("torch", "torchvision", "timm", "matplotlib", "sklearn", "huggingface_hub", "optuna")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,7 @@ SLOW = ("torch", "torchvision", "timm", "matplotlib", "sklearn", "huggingface_hu
         "import headstart; headstart.Model; headstart.load; headstart.Run; headstart.TrainConfig",
         "from headstart.cli import main; main(['--help'])",
         "from headstart.cli import main; main(['train', '--help'])",
+        "from headstart.cli import main; main(['tune', '--help'])",
         "from headstart.cli import main; main(['train', 'x', '--epoch', '3'])",
         "import headstart.data.dataset, headstart.metrics, headstart.evaluation.predictions",
     ],
@@ -205,6 +206,7 @@ def test_a_table_and_json_cannot_share_standard_output(
         (["trian", "x"], 'Unknown command "trian". Did you mean "train"?'),
         (["predct"], 'Did you mean "predict"?'),
         (["train"], "No pictures were given."),
+        (["tune"], "No pictures were given."),
         (["train", "x", "--batchsize", "3"], "Unknown option: --batchsize. Did you mean --batch-size?"),
         (
             ["train", "x", "--epochs", "many"],

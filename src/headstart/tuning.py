@@ -1,0 +1,414 @@
+"""`headstart tune`: many short trainings with other settings, then an ordinary run with the best of them.
+
+The trials are judged on the selection part alone. The reported pictures are measured once, by the run at the
+end. What a trial is, and which is better, stands in `headstart.trials`; what may change, in
+`headstart.training.search_space`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart import console
+from headstart.config import WHAT, TrainConfig, from_mapping, seconds_of
+from headstart.data.cache import GIGABYTE, Cache
+from headstart.data.dataset import Dataset, load_dataset
+from headstart.data.pictures import Pictures
+from headstart.errors import ConfigError, DataError, HeadstartError, RunError, UsageError
+from headstart.run import given, refuse_settings, same_pictures, train
+from headstart.run_folder import (
+    CONFIG,
+    Data,
+    Run,
+    check_unchanged,
+    claim,
+    data_name,
+    data_of,
+    output_in_data,
+    unfinished,
+    write_config,
+)
+from headstart.run_setup import (
+    recipe_and_preprocess,
+    require_training_packages,
+    settings,
+    source_model,
+    target_model,
+)
+from headstart.search import SEARCH, Search, report, search_lines, trial_config, write_search
+from headstart.storage import write_atomic
+from headstart.trials import (
+    Trial,
+    Trials,
+    best_of,
+    open_trials,
+    outcome_text,
+    require_optuna,
+    text_of,
+    trials_csv,
+)
+
+if TYPE_CHECKING:
+    from headstart.model.classifier import Classifier
+    from headstart.training.plan import Plan
+    from headstart.training.search_space import Space
+    from headstart.training.train import Trained
+
+TRIALS = "trials.csv"
+DEFAULT_TRIALS = 20
+
+
+def tune(
+    data: Data | None = None,
+    config: TrainConfig | None = None,
+    *,
+    trials: int | None = None,
+    fields: Sequence[str] | str | None = None,
+    timeout: float | str | None = None,
+    resume: Run | str | PathLike[str] | None = None,
+    **single: Any,
+) -> Run:
+    """Searches for better settings on the selection part, then trains and evaluates with the best ones.
+
+    The first trial is the settings as they are, so that the search cannot end below them there.
+
+    Args:
+        data: As for `headstart.train`.
+        config: The settings that hold for all trials, all at once.
+        trials: Their number. Default: 20; with ``resume``, as begun.
+        fields: What is searched: of lr, epochs, freeze, augment, batch_size, img_size. Default: all but
+            img_size that are not given.
+        timeout: Begin no trial after so many seconds, or ``"90s"``, ``"10m"``, ``"1h30m"``; None: no limit.
+        resume: A search that was interrupted or killed; it goes on with its own settings and pictures.
+        single: Single settings, by the names of `headstart.TrainConfig`.
+
+    Returns:
+        The run with the best settings; ``study.db``, ``trials.csv`` and ``tune.yaml`` lie in its folder too.
+
+    Raises:
+        ConfigError, DataError, ModelError, RunError, MissingExtraError: with a stable code and what to do.
+    """
+    config = settings(config, single)
+    deadline = None if timeout is None else time.monotonic() + timeout_seconds(timeout)
+    require_training_packages()
+    require_optuna()
+    search = asked_for(data, config, trials, fields, resume)
+    shared = Shared(search)
+    with search_folder(search) as folder, open_trials(folder, search.config.seed) as record:
+        stopped = False
+        if not (folder / CONFIG).exists():  # otherwise the last training was under way already
+            with console.logged_to(folder / "log.txt"):
+                stopped = look_for_best(search, shared, record, folder, deadline)
+        run = train(search.data, resume=folder)
+        with console.logged_to(folder / "log.txt"):
+            report(search, run, record.ended())
+    return Run(folder, interrupted=run.interrupted or stopped)
+
+
+def asked_for(
+    data: Data | None,
+    config: TrainConfig,
+    trials: int | None,
+    fields: Sequence[str] | str | None,
+    resume: Run | str | PathLike[str] | None,
+) -> Search:
+    """The search, new or begun before; everything that can be refused before a picture is read is.
+
+    Raises:
+        ConfigError: HS-CONFIG-002, -007, -010 to -012.
+        RunError: HS-RUN-021 and -022.
+        UsageError: HS-USAGE-005.
+    """
+    from headstart.training.search_space import check_selects, searched_fields
+
+    if trials is not None and trials < 1:
+        raise ConfigError(
+            "HS-CONFIG-002",
+            WHAT["HS-CONFIG-002"],
+            details=[f"trials must be 1 or more, but is {trials!r}"],
+        )
+    if resume is not None:
+        refuse_settings([*given(config), *(["fields"] if fields is not None else [])])
+        folder, begun = unfinished(resume, SEARCH)
+        try:
+            config = from_mapping(begun["settings"], where=folder / SEARCH)
+            names, number = searched_fields(begun["fields"], config), int(begun["trials"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                "HS-CONFIG-004", f"The file of settings cannot be read: {error!r}.", where=folder / SEARCH
+            ) from error
+        config = dataclasses.replace(config, output=folder.parent)
+        return Search(same_pictures(folder, data_of(begun), data), config, names, trials or number, folder)
+    if data is None:
+        raise UsageError(
+            "HS-USAGE-005", "No pictures were given.", fix="headstart tune DATA. See `headstart tune --help`."
+        )
+    if config.budget is not None:
+        raise ConfigError(
+            "HS-CONFIG-007",
+            "These settings contradict each other.",
+            details=["--budget chooses the epochs of one run, which tune searches: leave out --budget"],
+            fix="To limit the time of the search, give --timeout.",
+        )
+    names = searched_fields(fields, config)
+    check_selects(recipe_and_preprocess(config)[0], config)
+    return Search(data, config, names, trials or DEFAULT_TRIALS)
+
+
+@contextlib.contextmanager
+def search_folder(search: Search) -> Iterator[Path]:
+    """The run's folder; a new one is removed again if there is no trial yet when the search fails."""
+    if search.folder is not None:
+        yield search.folder
+        return
+    output_is_new = not search.config.output.exists()
+    folder = claim(search.config.output, search.config.name or data_name(search.data))
+    try:
+        yield folder
+    except BaseException:
+        if (folder / TRIALS).exists():
+            console.warn(f"{folder}: not tuned to the end; to go on: headstart tune --resume {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            if output_is_new:
+                with contextlib.suppress(OSError):
+                    search.config.output.rmdir()
+        raise
+
+
+class Shared:
+    """What trials have in common: pictures and source model of each input size, read once, and the cache."""
+
+    def __init__(self, search: Search) -> None:
+        config = search.config
+        self.search = search
+        self.own_output = output_in_data(config.output, search.data)
+        self.cache = Cache(int(config.cache * GIGABYTE)) if config.cache else None
+        self._sources: dict[int | None, Classifier] = {}
+        self._pictures: dict[int | None, tuple[Dataset, Pictures]] = {}
+        self.source(config)  # refuses what only the network can refuse, before the first picture
+
+    def source(self, config: TrainConfig) -> Classifier:
+        """The source model at this input size; stays as it is."""
+        if config.img_size not in self._sources:
+            recipe, _ = recipe_and_preprocess(config)
+            self._sources[config.img_size] = source_model(config, recipe.pretrained)
+        return self._sources[config.img_size]
+
+    def pictures(self, config: TrainConfig) -> tuple[Dataset, Pictures]:
+        """The pictures at this input size. Parts and classes are the same at every size."""
+        if config.img_size not in self._pictures:
+            recipe, preprocess = recipe_and_preprocess(config)
+            self._pictures[config.img_size] = load_dataset(
+                self.search.data,
+                preprocess=preprocess,
+                exclude=(*config.exclude, *self.own_output),
+                selection=recipe.selection,
+                workers=config.workers,
+                cache=self.cache,
+            )
+        return self._pictures[config.img_size]
+
+    def planned(self, config: TrainConfig) -> tuple[Classifier, Plan]:
+        """A model that is still to be trained, and how that is done."""
+        from headstart.training.plan import make_plan
+
+        recipe, _ = recipe_and_preprocess(config)
+        dataset, pictures = self.pictures(config)
+        model = target_model(config, recipe, self.source(config), dataset.classes)
+        return model, make_plan(config, model, dataset, pictures.preprocess)
+
+    def trained(self, config: TrainConfig) -> Trained:
+        """Exactly what `headstart.train` does with these settings, up to its evaluation."""
+        import torch
+
+        from headstart.model.memory import keep_freed_memory
+        from headstart.training.speed import processor_threads
+        from headstart.training.train import Trainer
+
+        model, plan = self.planned(config)
+        dataset, pictures = self.pictures(config)
+        keep_freed_memory()
+        with processor_threads(plan.threads), torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            trainer = Trainer(
+                model,
+                dataset,
+                pictures,
+                plan,
+                on_epoch=lambda row: None,
+                on_best=lambda row: None,
+                cache=self.cache,
+            )
+            return trainer.train()
+
+
+def look_for_best(
+    search: Search, shared: Shared, record: Trials, folder: Path, deadline: float | None
+) -> bool:
+    """Carries out the trials, and writes the plan of the best one as ``config.yaml``.
+
+    Returns:
+        Whether Ctrl-C ended the search early.
+
+    Raises:
+        ConfigError: HS-CONFIG-012, the network has nothing to choose from; HS-CONFIG-013, too few pictures.
+        RunError: HS-RUN-026, all trials failed.
+        KeyboardInterrupt: Before the first trial ended.
+    """
+    from headstart.training.search_space import defaults, nothing_to_choose_on, search_space
+
+    dataset, _ = shared.pictures(search.config)
+    for line in (dataset.tree(), *dataset.notes):
+        console.say(line)
+    console.say(f"run: {folder}")
+    if search.folder is not None:
+        check_unchanged(folder, dataset)
+    else:
+        dataset.write_csv(folder / "dataset.csv")
+    model, plan = shared.planned(search.config)
+    search = in_one_way(search, plan)
+    if not plan.selection_pictures:
+        raise nothing_to_choose_on(
+            "there are too few training pictures to set some aside for choices",
+            "Add training pictures; until then, train without tuning.",
+        )
+    space = search_space(search.fields, plan, model)
+    refuse_empty(search, space, model)
+    write_search(search, folder)
+    for line in search_lines(search, space, plan):
+        console.say(line)
+
+    stopped = False
+    try:
+        carry_out(search, shared, record, space, defaults(space, plan), folder, deadline)
+    except KeyboardInterrupt:
+        stopped = True
+        record.abandon()
+    ended = record.ended()
+    best = best_of(ended)
+    if best is None:
+        if stopped or not ended:
+            raise KeyboardInterrupt
+        raise RunError(
+            "HS-RUN-026",
+            f"None of {console.counted(len(ended), 'trial', 'trials')} could be trained.",
+            details=list(dict.fromkeys(trial.error for trial in ended)),
+            fix="Mend what is named; `headstart train` with the same settings says more.",
+        )
+    if stopped:
+        console.warn("interrupted: the best settings so far are kept (Ctrl-C again stops the last training)")
+    console.say(f"\nthe best settings, of trial {best.number}, are trained and evaluated as an ordinary run")
+    _, best_plan = shared.planned(trial_config(search.config, best.settings))
+    write_config(folder / CONFIG, best_plan, search.data)
+    return stopped
+
+
+def in_one_way(search: Search, plan: Plan) -> Search:
+    """All trials compute in the way that was measured for the first: results must not follow the clock."""
+    fixed = {name: getattr(plan.config, name) for name in ("precision", "memory_format", "threads")}
+    return dataclasses.replace(search, config=dataclasses.replace(search.config, **fixed))
+
+
+def refuse_empty(search: Search, space: Space, model: Classifier) -> None:
+    """A network without stages has nothing to freeze in other places: said, or refused if all else is given.
+
+    Raises:
+        ConfigError: HS-CONFIG-012.
+    """
+    missing = [name for name in search.fields if name not in space]
+    if not space:
+        raise ConfigError(
+            "HS-CONFIG-012",
+            "There is no such field to search.",
+            details=[f"{model.source.name} cannot be frozen at several stages: {', '.join(missing)}"],
+            fix="Name other fields with --fields.",
+        )
+    if missing:
+        console.say(
+            f"not searched: {', '.join(missing)}, as {model.source.name} has no stages to choose from"
+        )
+
+
+def carry_out(
+    search: Search,
+    shared: Shared,
+    record: Trials,
+    space: Space,
+    first: dict[str, Any],
+    folder: Path,
+    deadline: float | None,
+) -> None:
+    """Trials until their number, the time or the space is used up.
+
+    Raises:
+        DataError: A picture changed or vanished; every other trial would fail too.
+        KeyboardInterrupt: Ctrl-C; the trial under way is not noted.
+    """
+    while len(ended := record.ended()) < search.trials:
+        if deadline is not None and best_of(ended) is not None and time.monotonic() >= deadline:
+            console.say(f"the time is used up after {console.counted(len(ended), 'trial', 'trials')}")
+            return
+        chosen = record.next(space, first, search.trials)
+        if chosen is None:
+            console.say(f"every combination was tried: {console.counted(len(ended), 'trial', 'trials')}")
+            return
+        console.say(f"trial {len(ended) + 1} of {search.trials}: {text_of(chosen)}")
+        trial = tried(shared, trial_config(search.config, chosen), len(ended) + 1, chosen)
+        record.end(trial)
+        write_atomic(folder / TRIALS, trials_csv([*ended, trial], list(space)))
+        best = best_of([*ended, trial])
+        so_far = ", the best so far" if best is trial else ""
+        console.say(f"  {outcome_text(trial)}{so_far}")
+
+
+def tried(shared: Shared, config: TrainConfig, number: int, chosen: dict[str, Any]) -> Trial:
+    """Trains with these settings and measures on the selection part.
+
+    Raises:
+        DataError: as `carry_out`.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    started = time.perf_counter()
+    try:
+        with console.quiet():  # the log still has every line
+            trained = shared.trained(config)
+    except DataError:
+        raise
+    except HeadstartError as error:
+        return Trial(number, chosen, error=f"{error.code}: {error.what}")
+    if trained.interrupted:
+        raise KeyboardInterrupt
+    best = trained.best
+    assert best is not None
+    dataset, _ = shared.pictures(config)
+    n = len(dataset.indices("selection"))
+    return Trial(
+        number, chosen, round(best.val_accuracy * n), n, best.val_loss, time.perf_counter() - started
+    )
+
+
+def timeout_seconds(timeout: float | str) -> float:
+    """A time: 600, ``"90s"``, ``"10m"``, ``"1h30m"``.
+
+    Raises:
+        ConfigError: HS-CONFIG-002, it is none, or not above 0.
+    """
+    try:
+        seconds: float | None = float(timeout)
+    except ValueError:
+        seconds = seconds_of(str(timeout))
+    if seconds is None or not 0 < seconds < float("inf"):
+        raise ConfigError(
+            "HS-CONFIG-002",
+            WHAT["HS-CONFIG-002"],
+            details=[f"timeout must be a time above 0 such as 90s, 10m or 1h30m, but is {timeout!r}"],
+        )
+    return seconds
