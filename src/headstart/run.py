@@ -6,6 +6,8 @@ Each line of `train` is one stage: settings, run folder, pictures, network, plan
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 import shutil
 import time
 from collections.abc import Iterator
@@ -36,6 +38,20 @@ from headstart.run_folder import (
     output_in_data,
     run_folder,
     write_config,
+)
+from headstart.run_processes import (
+    begun_by_this_launch,
+    check_same_pictures,
+    is_first,
+    joined,
+    load_together,
+    mark_folder,
+    own_device,
+    own_memory,
+    read_in_turn,
+    same_settings,
+    shared_folder,
+    unmark_folder,
 )
 from headstart.run_setup import (
     asks_the_network,
@@ -84,8 +100,23 @@ def train(
         ConfigError, DataError, ModelError, RunError: with a stable code and what to do.
     """
     config = settings(config, fields)
+    with joined():
+        return _train(data, config, resume, hook)
+
+
+def _train(
+    data: Data | None,
+    config: TrainConfig,
+    resume: Run | str | PathLike[str] | None,
+    hook: EpochHook | None,
+) -> Run:
+    asked = config
+    if resume is None and (resume := begun_by_this_launch(config, data)) is not None:
+        config = TrainConfig()  # the run's own settings follow
     if resume is not None:
-        folder, data, config = continued(resume, data, config)
+        folder, own_data, config = same_settings(continued(resume, data, config) if is_first() else None)
+        data = own_data if own_data is not None else data  # a list, which only its process has
+        assert data is not None
         place: contextlib.AbstractContextManager[Path] = contextlib.nullcontext(folder)
         output = folder.parent
     elif data is None:
@@ -96,6 +127,7 @@ def train(
         )
     else:
         place, output = run_folder(config, data), config.output
+    config = dataclasses.replace(config, device=own_device(config.device))
     require_training_packages()
     started = time.perf_counter()
     recipe, preprocess = recipe_and_preprocess(config)  # imports timm for most models: not beside `preload`
@@ -106,21 +138,25 @@ def train(
         source = source_model(config, recipe.pretrained)
     own_output = output_in_data(output, data)
     cache = Cache(int(config.cache * GIGABYTE)) if config.cache else None
-    with place as folder, console.logged_to(folder / "log.txt"):
-        dataset, pictures = load_dataset(
-            data,
-            preprocess=preprocess,
-            exclude=(*config.exclude, *own_output),
-            selection=recipe.selection,
-            workers=config.workers,
-            cache=cache,
-        )
+    with shared_folder(place) as folder, log_of(folder):
+        mark_folder(folder, asked, data)
+        with read_in_turn():
+            dataset, pictures = load_dataset(
+                data,
+                preprocess=preprocess,
+                exclude=(*config.exclude, *own_output),
+                selection=recipe.selection,
+                workers=config.workers,
+                memory_limit=own_memory(),
+                cache=cache,
+            )
+        check_same_pictures(dataset)
         for line in (dataset.tree(), *dataset.notes):
             console.say(line)
         console.say(f"run: {folder}")
-        if resume is None:
+        if resume is None and is_first():
             dataset.write_csv(folder / "dataset.csv")
-        else:
+        elif is_first():
             check_unchanged(folder, dataset)
         preloading.join()
 
@@ -129,9 +165,9 @@ def train(
         source = source or source_model(config, recipe.pretrained)
         model = target_model(config, recipe, source, dataset.classes)
         plan = make_plan(config, model, dataset, pictures.preprocess)
-        if resume is None:
+        if resume is None and is_first():
             write_config(folder / CONFIG, plan, data)
-        else:
+        elif is_first():
             check_same_plan(folder, plan)
         console.say(f"{config.model}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
         for line in plan.lines():
@@ -142,7 +178,8 @@ def train(
                 plan, model, dataset, pictures, cache, folder, hook, resumed=resume is not None
             )
             result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started)
-        if not trained.interrupted:
+        if not trained.interrupted and is_first():
+            unmark_folder(folder)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         for line in ("", *report_lines(result, place=place_of(dataset, dataset.reported_split))):
             console.say(line)
@@ -150,6 +187,11 @@ def train(
         if trained.interrupted:
             console.say(f"to go on: headstart train --resume {folder}")
     return Run(folder, interrupted=trained.interrupted)
+
+
+def log_of(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """``log.txt``, which the first process writes."""
+    return console.logged_to(folder / "log.txt") if is_first() else contextlib.nullcontext()
 
 
 def continued(
@@ -251,6 +293,7 @@ def carry_out(
     """Trains as planned; after each epoch the row, the curves and the hook."""
     import torch
 
+    from headstart.model import ranks
     from headstart.model.memory import keep_freed_memory
     from headstart.training.checkpoint import Checkpoint
     from headstart.training.train import Trainer
@@ -258,32 +301,44 @@ def carry_out(
     keep_freed_memory()
 
     def save(best: Epoch) -> None:
-        save_model(folder, model, dataset, pictures, plan, best.epoch)
+        if is_first():
+            save_model(folder, model, dataset, pictures, plan, best.epoch)
+
+    def on_epoch(row: Epoch) -> None:
+        if not is_first():
+            return
+        try:
+            log(row)
+        except KeyboardInterrupt:  # all processes must hear of it
+            if ranks.size() == 1:
+                raise
+            ranks.ask_to_stop()
 
     watched = "selection" if plan.selection_pictures else f"{dataset.reported_split}, not selected on"
     log = EpochLog(folder, watched, hook)
     checkpoint = Checkpoint(folder / CHECKPOINTS / "last.safetensors")
-    if (saved := checkpoint.load()) is not None:
+    if (saved := load_together(checkpoint)) is not None:
         log.rows = list(saved.progress.all_rows)
         console.say(f"goes on in epoch {saved.progress.epoch} after {saved.progress.batches} batches")
     elif resumed:
         console.say("no checkpoint was written yet: training starts again from the beginning")
     with torch.random.fork_rng():  # dropout and stochastic depth draw from the global generator
-        torch.manual_seed(plan.config.seed)
+        torch.manual_seed(plan.config.seed + ranks.rank())
         trainer = Trainer(
             model,
             dataset,
             pictures,
             plan,
-            on_epoch=log,
+            on_epoch=on_epoch,
             on_best=save,
             cache=cache,
             checkpoint=checkpoint,
             saved=saved,
         )
         trained = trainer.train()
-    save_model(folder, model, dataset, pictures, plan, trained.kept, trained.share)
-    if trained.interrupted:
+    if is_first():
+        save_model(folder, model, dataset, pictures, plan, trained.kept, trained.share)
+    if trained.interrupted and is_first():
         log.rows = list(trained.epochs)  # the interrupt may have come while one was written
         log.write()
         console.warn("interrupted: the best model so far is saved and evaluated (Ctrl-C again stops at once)")
@@ -340,9 +395,7 @@ def evaluate_trained(
     started: float,
 ) -> dict[str, Any]:
     """The fp32 forward of the saved weights on all pictures that did not train; writes the figures."""
-    from headstart.model.bundle import load_bundle
-
-    saved, _ = load_bundle(folder / MODEL_FOLDER)
+    saved = load_saved(folder, model)
     ids = np.concatenate([dataset.indices(split) for split in (dataset.reported_split, "selection")])
     table = predict(saved.to(plan.fmt.device), dataset, pictures, ids, workers=plan.workers)
     result = summary(table, dataset.reported_split)
@@ -357,8 +410,24 @@ def evaluate_trained(
     }
     if trained.interrupted:
         result["interrupted"] = True
-    write_evaluation(folder, table, result)
+    if is_first():
+        write_evaluation(folder, table, result)
     return result
+
+
+def load_saved(folder: Path, model: Classifier) -> Classifier:
+    """The model as it was saved, in every process; ``folder`` need be seen by the first one only."""
+    import torch
+
+    from headstart.model import ranks
+    from headstart.model.bundle import load_bundle
+
+    if is_first():
+        saved, _ = load_bundle(folder / MODEL_FOLDER)
+    else:
+        saved = copy.deepcopy(model).float().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    ranks.agree_tensors(saved)
+    return saved
 
 
 def place_of(dataset: Dataset, split: str) -> str:

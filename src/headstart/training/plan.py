@@ -14,6 +14,7 @@ from headstart.config import TrainConfig
 from headstart.data.dataset import Dataset
 from headstart.data.decoding import available_cpus
 from headstart.data.preprocess import Preprocess
+from headstart.launch import place
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.precision import Format, choose_device, choose_precision
 from headstart.training.batches import Slices
@@ -115,8 +116,13 @@ class Plan:
             lines.append(self.kept())
         elif self.config.strategy != "probe":
             lines.append("kept: the probe, as there are too few pictures to choose an epoch on")
+        processes = place().size
+        if processes > 1 and self.epochs and recipe.batch_norm == "train" and self.fmt.device == "cpu":
+            lines.append("BatchNorm sees each process' part of a batch: it is synchronised on GPUs only")
+        several = f"{processes} processes, each with " if processes > 1 else ""
         lines.append(
-            f"{self.fmt.device}, {self.fmt.precision}, {console.counted(self.threads, 'thread', 'threads')}, "
+            f"{several}{self.fmt.device}, {self.fmt.precision}, "
+            f"{console.counted(self.threads, 'thread', 'threads')}, "
             f"{console.counted(self.workers, 'reader', 'readers')}, seed {self.config.seed}"
         )
         return lines
@@ -144,6 +150,9 @@ def make_plan(config: TrainConfig, model: Classifier, dataset: Dataset, preproce
         recipe = dataclasses.replace(recipe, trains="all")
     views = affordable_views(recipe, model, cut, n_train, preprocess, fmt)
     trains = recipe.trains != "nothing"
+    here = place().local_size
+    processors = max(1, available_cpus() // here)
+    on_gpu = device.startswith("cuda")
     resolved = dataclasses.replace(
         config,
         weights=config.weights and config.weights.absolute(),
@@ -156,16 +165,17 @@ def make_plan(config: TrainConfig, model: Classifier, dataset: Dataset, preproce
         img_size=preprocess.img_size,
         fit=recipe.fit,
         precision=fmt.precision,
-        threads=config.threads or available_cpus(),
-        device=device,
-        workers=config.workers or available_cpus(),
+        threads=config.threads or processors,
+        device="cuda" if on_gpu and here > 1 else device,
+        gpus=here if on_gpu else 1,
+        workers=config.workers or processors,
     )
     return Plan(
         config=resolved,
         recipe=recipe,
         fmt=fmt,
-        threads=config.threads or available_cpus(),
-        workers=config.workers or available_cpus(),
+        threads=config.threads or processors,
+        workers=config.workers or processors,
         cut=cut,
         views=views,
         train_pictures=n_train,
