@@ -165,7 +165,7 @@ def type_words(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return "list of texts"
     if options:
-        return type_words(options[0])
+        return " or ".join(type_words(option) for option in options)
     return {int: "whole number", float: "number", str: "text", Path: "path"}[hint]
 
 

@@ -17,9 +17,15 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 import headstart
+from headstart import launch
 from headstart.config import DEFAULT_MODEL, Fit, TrainConfig, from_mapping, read_yaml, to_mapping
 from headstart.errors import HeadstartError, UsageError
 from headstart.model.card import has_model
+
+SHARED = ("train", "evaluate", "val")
+"""Commands whose work several processes share; the others are done by the first one alone."""
+
+_words: list[str] = []  # of the command under way
 
 Json = Annotated[bool, Parameter(negative=())]
 Patterns = Annotated[tuple[str, ...], Parameter(negative=())]
@@ -54,7 +60,11 @@ def train(
         resume: Go on with an interrupted run, with its pictures and settings, from its last checkpoint.
         json: Print the result as one JSON object.
     """
+    if (processes := launch.processes_to_start(settings.gpus, settings.device)) > 1:
+        return launch.start(_words, processes)
     run = headstart.train(data, settings, resume=resume)
+    if launch.place().rank > 0:
+        return 130 if run.interrupted else 0
     if json:
         show_json({"run": str(run.path), **run.metrics})
     if run.interrupted:
@@ -120,7 +130,7 @@ def evaluate(
     """
     runs, data = split_paths(paths)
     found = headstart.evaluate(*runs, data=data, exclude=exclude, workers=workers, device=device)
-    if json:
+    if json and launch.place().rank == 0:
         show_json(found)
     return 0
 
@@ -345,6 +355,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is complete is saved
+    if words[:1] and words[0] not in SHARED:
+        if launch.place().rank > 0:
+            return 0
+        launch.leave()
+    _words[:] = words if not debug else [*words, "--debug"]
     try:
         app.config = (
             [Dict({words[0]: file_settings(words)}, source="--config")]
@@ -395,9 +410,18 @@ def file_settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def fail(error: HeadstartError, *, debug: bool, as_json: bool) -> int:
+    if not debug and said_elsewhere(error):
+        return error.exit_code
     if debug:
         traceback.print_exception(error)
     print(f"error {error}", file=sys.stderr)
     if as_json:
         show_json({"error": error.to_dict()})
     return error.exit_code
+
+
+def said_elsewhere(error: HeadstartError) -> bool:
+    """Whether another process of the same launch says it: all have the same command line and pictures."""
+    here = launch.place()
+    usage = error.exit_code == 2 and here.local_rank > 0
+    return here.rank > 0 and (usage or error.code == "HS-RUN-030")

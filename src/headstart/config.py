@@ -27,6 +27,7 @@ Precision = Literal["fp32", "bf16"]
 MemoryFormat = Literal["channels_last", "contiguous"]
 Refit = Literal["none", "train", "all"]
 HeadInit = Literal["probe", "xavier", "zeros"]
+Gpus = Literal["all"] | int
 NOTES = ("data", "plan", "measured", "versions")  # in a run's config.yaml, beside the settings
 DEFAULT_MODEL = "efficientnet-lite0"
 WHAT = {
@@ -114,6 +115,9 @@ class TrainConfig:
     device: str | None = None
     """cpu, cuda, cuda:1, mps. Default: the first accelerator found, else cpu."""
 
+    gpus: Gpus = "all"
+    """GPUs of this machine that train together, a process for each: all, or how many. --device: that one."""
+
     workers: Annotated[int | None, Parameter(alias="-j")] = None
     """Threads that read pictures. Results do not depend on it. Default: the number of cores."""
 
@@ -147,6 +151,7 @@ class TrainConfig:
                 ("threads", "1 or more", self.threads, self.threads is None or self.threads >= 1),
                 ("workers", "1 or more", self.workers, self.workers is None or self.workers >= 1),
                 ("seed", "0 or more", self.seed, self.seed >= 0),
+                ("gpus", "all, or 1 or more", self.gpus, self.gpus == "all" or self.gpus >= 1),
                 ("cache", "0 or more", self.cache, self.cache >= 0),
                 (
                     "name",
@@ -218,6 +223,8 @@ def convert(value: Any, hint: Any) -> Any:
     if value is None and type(None) in options:
         return None
     kind = next(option for option in options if option is not type(None))
+    if len(choices := [o for o in options if o is not type(None)]) > 1:
+        kind = next(o for o in choices if (typing.get_origin(o) is Literal) == isinstance(value, str))
     if typing.get_origin(kind) is Literal:
         if value not in typing.get_args(kind):
             raise ValueError(value)
@@ -237,8 +244,10 @@ def convert(value: Any, hint: Any) -> Any:
 
 def describe(hint: Any) -> str:
     """A field's type in words."""
-    options = options_of(hint)
-    kind = next(option for option in options if option is not type(None))
+    options = [option for option in options_of(hint) if option is not type(None)]
+    if len(options) > 1:
+        return " or ".join(describe(option) for option in options)
+    kind = options[0]
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(typing.get_args(kind))
     if typing.get_origin(kind) is tuple:

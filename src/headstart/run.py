@@ -14,19 +14,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from headstart import console
-from headstart.config import Refit, TrainConfig, to_mapping
+from headstart.config import TrainConfig, to_mapping
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
-from headstart.data.pictures import Pictures
 from headstart.data.splits import SPLITS
-from headstart.epoch_log import EpochLog
 from headstart.errors import ConfigError, UsageError
-from headstart.evaluation.evaluate import report_lines, summary
-from headstart.evaluation.measure import predict, write_evaluation
-from headstart.model.card import MODEL_FOLDER
+from headstart.evaluation.evaluate import report_lines
 from headstart.run_folder import (
     CHECKPOINTS,
     CONFIG,
@@ -39,6 +33,19 @@ from headstart.run_folder import (
     run_folder,
     write_config,
 )
+from headstart.run_processes import (
+    begun_by_this_launch,
+    check_same_pictures,
+    is_first,
+    joined,
+    mark_folder,
+    own_device,
+    own_memory,
+    read_in_turn,
+    same_settings,
+    shared_folder,
+    unmark_folder,
+)
 from headstart.run_setup import (
     asks_the_network,
     budget_of,
@@ -49,16 +56,12 @@ from headstart.run_setup import (
     source_model,
     target_model,
 )
+from headstart.run_training import carry_out, evaluate_trained, once_more
 
 DEFAULTS = to_mapping(TrainConfig())
 
 if TYPE_CHECKING:
-    from headstart.model.classifier import Classifier
-    from headstart.training.budget import Budget
-    from headstart.training.checkpoint import State
-    from headstart.training.fit import Epoch, EpochHook
-    from headstart.training.plan import Plan
-    from headstart.training.train import Trained
+    from headstart.training.fit import EpochHook
 
 
 def train(
@@ -89,8 +92,23 @@ def train(
         ConfigError, DataError, ModelError, RunError: with a stable code and what to do.
     """
     config = settings(config, fields)
+    with joined():
+        return _train(data, config, resume, hook)
+
+
+def _train(
+    data: Data | None,
+    config: TrainConfig,
+    resume: Run | str | PathLike[str] | None,
+    hook: EpochHook | None,
+) -> Run:
+    asked = config
+    if resume is None and (resume := begun_by_this_launch(config, data)) is not None:
+        config = TrainConfig()  # the run's own settings follow
     if resume is not None:
-        folder, data, config = continued(resume, data, config)
+        folder, own_data, config = same_settings(continued(resume, data, config) if is_first() else None)
+        data = own_data if own_data is not None else data  # a list, which only its process has
+        assert data is not None
         place: contextlib.AbstractContextManager[Path] = contextlib.nullcontext(folder)
         output = folder.parent
     elif data is None:
@@ -101,6 +119,7 @@ def train(
         )
     else:
         place, output = run_folder(config, data), config.output
+    config = dataclasses.replace(config, device=own_device(config.device))
     require_training_packages()
     started = time.perf_counter()
     budget = budget_of(config, started)
@@ -112,22 +131,26 @@ def train(
         source = source_model(config, recipe.pretrained)
     own_output = output_in_data(output, data)
     cache = Cache(int(config.cache * GIGABYTE)) if config.cache else None
-    with place as folder, console.logged_to(folder / "log.txt"):
-        dataset, pictures = load_dataset(
-            data,
-            preprocess=preprocess,
-            exclude=(*config.exclude, *own_output),
-            selection=recipe.selection,
-            workers=config.workers,
-            cache=cache,
-            watch=None if budget is None else budget.check_reading,
-        )
+    with shared_folder(place) as folder, log_of(folder):
+        mark_folder(folder, asked, data)
+        with read_in_turn():
+            dataset, pictures = load_dataset(
+                data,
+                preprocess=preprocess,
+                exclude=(*config.exclude, *own_output),
+                selection=recipe.selection,
+                workers=config.workers,
+                memory_limit=own_memory(),
+                cache=cache,
+                watch=None if budget is None else budget.check_reading,
+            )
+        check_same_pictures(dataset)
         for line in (dataset.tree(), *dataset.notes):
             console.say(line)
         console.say(f"run: {folder}")
-        if resume is None:
+        if resume is None and is_first():
             dataset.write_csv(folder / "dataset.csv")
-        else:
+        elif is_first():
             check_unchanged(folder, dataset)
         preloading.join()
 
@@ -139,9 +162,9 @@ def train(
         model = target_model(config, recipe, source, dataset.classes)
         untrained = copy_of(model)
         plan = make_plan(config, model, dataset, pictures.preprocess, budget=budget)
-        if resume is None:
+        if resume is None and is_first():
             write_config(folder / CONFIG, plan, data)
-        else:
+        elif is_first():
             check_same_plan(folder, plan)
         console.say(f"{config.model}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
         for line in plan.lines():
@@ -157,7 +180,8 @@ def train(
             result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started)
             if plan.refit == "all" and not trained.interrupted:
                 trained = once_more(SPLITS, untrained, trained, *parts)
-        if not trained.interrupted:
+        if not trained.interrupted and is_first():
+            unmark_folder(folder)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         for line in ("", *report_lines(result, place=place_of(dataset, dataset.reported_split))):
             console.say(line)
@@ -165,6 +189,11 @@ def train(
         if trained.interrupted:
             console.say(f"to go on: headstart train --resume {folder}")
     return Run(folder, interrupted=trained.interrupted)
+
+
+def log_of(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """``log.txt``, which the first process writes."""
+    return console.logged_to(folder / "log.txt") if is_first() else contextlib.nullcontext()
 
 
 def continued(
@@ -259,190 +288,6 @@ def show(
         exclude=config.exclude,
         name=config.name or "",
     )
-
-
-def carry_out(
-    plan: Plan,
-    model: Classifier,
-    dataset: Dataset,
-    pictures: Pictures,
-    cache: Cache | None,
-    folder: Path,
-    hook: EpochHook | None,
-    budget: Budget | None,
-    *,
-    resumed: bool,
-) -> Trained:
-    """Trains as planned; after each epoch the row, the curves and the hook."""
-    import torch
-
-    from headstart.model.memory import keep_freed_memory
-    from headstart.training.checkpoint import Checkpoint
-    from headstart.training.train import Trainer
-
-    keep_freed_memory()
-
-    def save(best: Epoch) -> None:
-        save_model(folder, model, dataset, pictures, plan, best.epoch)
-
-    watched = "selection" if plan.selection_pictures else f"{dataset.reported_split}, not selected on"
-    log = EpochLog(folder, watched, hook)
-    checkpoint = Checkpoint(folder / CHECKPOINTS / "last.safetensors")
-    if (saved := checkpoint.load()) is not None:
-        log.rows = list(saved.progress.all_rows)
-        console.say(f"goes on in epoch {saved.progress.epoch} after {saved.progress.batches} batches")
-    elif resumed:
-        console.say("no checkpoint was written yet: training starts from the beginning")
-    with torch.random.fork_rng():  # dropout and stochastic depth draw from the global generator
-        torch.manual_seed(plan.config.seed)
-        trainer = Trainer(
-            model,
-            dataset,
-            pictures,
-            plan,
-            on_epoch=log,
-            on_best=save,
-            cache=cache,
-            checkpoint=checkpoint,
-            saved=saved,
-            budget=budget,
-        )
-        trained = trainer.train()
-    save_model(folder, model, dataset, pictures, plan, trained.kept, trained.share)
-    if trained.interrupted:
-        log.rows = list(trained.epochs)  # the interrupt may have come while one was written
-        log.write()
-        console.warn("interrupted: the best model so far is saved and evaluated (Ctrl-C again stops at once)")
-    if trained.best is not None and len(trained.epochs) > 1 and plan.selection_pictures:
-        console.say(kept_line(trained.best, trained.share, plan.selection_pictures))
-    return trained
-
-
-def once_more(
-    splits: Sequence[str],
-    source: State,
-    chosen: Trained,
-    plan: Plan,
-    model: Classifier,
-    dataset: Dataset,
-    pictures: Pictures,
-    cache: Cache | None,
-    folder: Path,
-    budget: Budget | None,
-) -> Trained:
-    """Trains on further pictures what was chosen; the model before stays until the new one is whole."""
-    import torch
-
-    from headstart.training.checkpoint import Checkpoint
-    from headstart.training.fit import copy_of
-    from headstart.training.refit import refit
-
-    before = copy_of(model)
-    log = EpochLog(folder, "selection", None)
-    log.rows = list(chosen.epochs)
-    checkpoint = Checkpoint(folder / CHECKPOINTS / "refit.safetensors")
-    if (saved := checkpoint.load()) is not None:
-        log.rows += saved.progress.all_rows
-    n = len(dataset.indices(*splits))
-    console.say(f"once more on all {n} pictures of {' and '.join(splits)}, with nothing to choose")
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(plan.config.seed)
-            again = refit(
-                model,
-                source,
-                chosen,
-                dataset,
-                pictures,
-                plan,
-                splits,
-                on_epoch=log,
-                cache=cache,
-                checkpoint=checkpoint,
-                budget=budget,
-            )
-        interrupted, stopped = again.interrupted, again.stopped
-    except KeyboardInterrupt:
-        interrupted, stopped = True, False
-    if interrupted or stopped:
-        model.load_state_dict(before)
-        console.warn(f"{'interrupted' if interrupted else 'out of time'}: the model from before is kept")
-        return dataclasses.replace(chosen, interrupted=interrupted)
-    save_model(folder, model, dataset, pictures, plan, chosen.kept, chosen.share, plan.refit)
-    return dataclasses.replace(chosen, epochs=tuple(log.rows), refit=plan.refit)
-
-
-def kept_line(best: Epoch, share: float, pictures: int) -> str:
-    """Which weights the model has, for a person."""
-    name = "the probe, which nothing surpassed" if best.epoch == 0 else f"epoch {best.epoch}"
-    if share < 1:
-        name = f"a mix, {share:.0%} of epoch {best.epoch} and {1 - share:.0%} of the probe"
-    return (
-        f"kept: {name} (accuracy {best.val_accuracy:.3f}, loss {best.val_loss:.3f} "
-        f"on {pictures} selection pictures)"
-    )
-
-
-def save_model(
-    folder: Path,
-    model: Classifier,
-    dataset: Dataset,
-    pictures: Pictures,
-    plan: Plan,
-    kept: int,
-    share: float = 1.0,
-    refit: Refit = "none",
-) -> None:
-    """Writes the bundle; ``kept`` is the epoch whose weights the model has now, to this share."""
-    from headstart.model.bundle import save_bundle
-
-    save_bundle(
-        folder / MODEL_FOLDER,
-        model,
-        {
-            "preprocess": pictures.preprocess.to_dict(),
-            "temperature": 1.0,
-            "fingerprint": dataset.fingerprint,
-            "strategy": plan.config.strategy,
-            "recipe": plan.recipe.name,
-            "epoch": kept,
-            "share": share,
-            "refit": refit,
-        },
-    )
-
-
-def evaluate_trained(
-    folder: Path,
-    model: Classifier,
-    dataset: Dataset,
-    pictures: Pictures,
-    plan: Plan,
-    trained: Trained,
-    started: float,
-) -> dict[str, Any]:
-    """The fp32 forward of the saved weights on all pictures that did not train; writes the figures."""
-    from headstart.model.bundle import load_bundle
-
-    saved, _ = load_bundle(folder / MODEL_FOLDER)
-    held_out = [dataset.reported_split] + ["selection"] * (trained.refit != "train")
-    ids = np.concatenate([dataset.indices(split) for split in held_out])
-    table = predict(saved.to(plan.fmt.device), dataset, pictures, ids, workers=plan.workers)
-    result = summary(table, dataset.reported_split)
-    result |= {
-        "seconds": time.perf_counter() - started,
-        "epoch": trained.kept,
-        "share": trained.share,
-        "refit": plan.refit if plan.refit == "all" else trained.refit,
-        "strategy": plan.config.strategy,
-        "recipe": plan.recipe.name,
-        "model": plan.config.model,
-        "fingerprint": dataset.fingerprint,
-    }
-    if trained.interrupted:
-        result["interrupted"] = True
-    write_evaluation(folder, table, result)
-    return result
 
 
 def place_of(dataset: Dataset, split: str) -> str:

@@ -16,6 +16,7 @@ from headstart.evaluation.evaluate import report_lines, summary
 from headstart.evaluation.measure import measure, write_evaluation
 from headstart.evaluation.predictions import Predictions
 from headstart.run_folder import Data, Run, claim, data_name, opened
+from headstart.run_processes import is_first, joined, own_device
 
 
 def identified(table: Predictions, folder: Path) -> Predictions:
@@ -49,6 +50,17 @@ def evaluate(
         RunError: HS-RUN-020, no such run.
         DataError: as `headstart.evaluation.measure.measure`.
     """
+    with joined():
+        return _evaluate(runs, data, exclude, workers, device)
+
+
+def _evaluate(
+    runs: Sequence[Run | str | PathLike[str]],
+    data: Data | None,
+    exclude: Sequence[str],
+    workers: int | None,
+    device: str | None,
+) -> dict[str, Any]:
     folders = [opened(run) for run in runs]
     tables: dict[str, Predictions] = {}
     results: dict[str, Any] = {}
@@ -59,10 +71,12 @@ def evaluate(
             result, place = summary(table, split), f"the {split} part of its data"
             table = identified(table.of_split(split), folder)
         else:
+            device = own_device(device)
             table, result, place = measure(folder, data, exclude=exclude, workers=workers, device=device)
-            place_for_it = claim(folder / "evaluations", data_name(data))
-            write_evaluation(place_for_it, table, result)
-            result["folder"] = str(place_for_it)
+            if is_first():
+                place_for_it = claim(folder / "evaluations", data_name(data))
+                write_evaluation(place_for_it, table, result)
+                result["folder"] = str(place_for_it)
         tables[str(folder)], results[str(folder)] = table, result
         for line in (f"\n{folder}", *report_lines(result, place=place)):
             console.say(line)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.config import DEFAULT_MODEL, TrainConfig, from_mapping, seconds_of, to_mapping
 from headstart.data.preprocess import Preprocess
-from headstart.errors import MissingExtraError
+from headstart.errors import ConfigError, MissingExtraError
+from headstart.launch import place
 from headstart.model import zoo
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def budget_of(config: TrainConfig, started: float) -> Budget | None:
     """The time that the run may take, from ``started`` on (`time.perf_counter`)."""
     if config.budget is None:
         return None
+    if place().size > 1:
+        raise ConfigError(
+            "HS-CONFIG-007",
+            "These settings contradict each other.",
+            details=["--budget is measured in one process, and there are several: give --epochs"],
+        )
     from headstart.training.budget import Budget
 
     seconds = seconds_of(config.budget)

@@ -20,8 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 import headstart
-from headstart import run as run_module
-from headstart import search, tuning
+from headstart import run_training, search, tuning
 from headstart.data.views import Views
 from headstart.errors import ConfigError, DataError, ModelError, RunError, UsageError
 from headstart.training.train import Trainer
@@ -87,13 +86,13 @@ def tuned(
             return plain(self, index, *rest)
 
         patch.setattr(Views, name, seen)
-    predict = run_module.predict
+    predict = run_training.predict
 
     def predicted(model: Any, dataset: Any, pictures: Any, ids: Any, **named: Any) -> Any:
         looked_at["predicted"].append(sorted(set(dataset.splits[np.asarray(ids)])))
         return predict(model, dataset, pictures, ids, **named)
 
-    patch.setattr(run_module, "predict", predicted)
+    patch.setattr(run_training, "predict", predicted)
     folder = tmp_path_factory.mktemp("tuned")
     patch.setenv("HEADSTART_HOME", str(folder / "home"))  # nothing is known from other tests
     try:

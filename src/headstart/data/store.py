@@ -81,6 +81,10 @@ class ArrayStore:
         """Makes entries known that this process wrote."""
         self._entries.update(entries)
 
+    def add_others(self, store: ArrayStore) -> None:
+        """Makes entries known that were found later; those that are known stay as they are."""
+        self._entries = {**store._entries, **self._entries}
+
 
 def read_segment(index: Path) -> dict[str, Entry]:
     """The entries of a segment; none if it is damaged or of another format."""

@@ -37,21 +37,26 @@ def predict(
 ) -> Predictions:
     """The table of predictions of some pictures, in that order, by the fp32 forward.
 
-    Classes of the data are matched to the model's by name.
+    Classes of the data are matched to the model's by name. Several processes share the work, batch by batch,
+    and each has the whole table.
     """
-    from headstart.model.forward import predict_probabilities
+    from headstart.model import ranks
+    from headstart.model.forward import BATCH_SIZE, predict_probabilities
 
     column = np.array([model.classes.index(name) for name in dataset.classes], dtype=np.int64)
-    with console.progress(len(ids), "evaluation") as advance:
+    own = ids[ranks.dealt(len(ids), BATCH_SIZE)]
+    with console.progress(len(own), "evaluation") as advance:
         probabilities = predict_probabilities(
             model,
             pictures,
-            ids,
+            own,
             pictures.preprocess,
             temperature=temperature,
             workers=workers,
+            always_full=len(own) < len(ids) and len(ids) >= BATCH_SIZE,
             advance=advance,
         )
+    probabilities = ranks.gathered(probabilities, len(ids), BATCH_SIZE)
     return Predictions(
         classes=model.classes,
         paths=[str(dataset.paths[i]) for i in ids],

@@ -16,6 +16,8 @@ from torch import Tensor
 from headstart import console
 from headstart.data.cache import Cache, picture_signature
 from headstart.data.preprocess import Pixels, Preprocess
+from headstart.data.store import finish
+from headstart.model import ranks
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.forward import BATCH_SIZE, evaluation_mode, prefetched
 from headstart.model.precision import Format
@@ -41,13 +43,20 @@ class Activations:
 
     def rows(self, indices: Indices) -> Tensor:
         """Some rows, in that order: a copy, bfloat16 or float32, [b, ...]."""
-        stacked = torch.from_numpy(np.stack([self._rows[int(i)] for i in indices]))
+        rows = [self._rows[int(i)] for i in indices]
+        stacked = torch.from_numpy(np.stack(rows) if rows else self._rows[0][None][:0].copy())
         return stacked.view(torch.bfloat16) if stacked.dtype == torch.int16 else stacked
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """All rows in order, ``size`` at a time."""
         for start in range(0, len(self), size):
             yield self.rows(range(start, min(start + size, len(self))))
+
+    def own_batches(self, size: int) -> Iterator[Tensor]:
+        """The batches that are dealt to this process."""
+        own = ranks.dealt(len(self), size)
+        for start in range(0, len(own), size):
+            yield self.rows(own[start : start + size])
 
     def all(self) -> Tensor:
         """Every row."""
@@ -108,12 +117,19 @@ class FrozenPart:
         """
         if self.cache is not None and keys is not None:
             return self._cached(self.cache, view, items, keys, views or {}, advance)
+        own = ranks.dealt(len(items), self.batch_size)
         rows: list[NDArray[Any]] = []
-        for batch in self._computed(view, items):
+        for batch in self._computed(view, [int(items[i]) for i in own]):
             rows += list(batch)
             if advance is not None:
                 advance(len(batch))
-        return Activations(rows)
+        return Activations(self._of_all(rows, len(items)))
+
+    def _of_all(self, own: list[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
+        """The n rows that all processes computed together, in order."""
+        if ranks.size() == 1:
+            return own
+        return list(ranks.gathered(np.stack(own) if own else np.empty(0), n, self.batch_size))
 
     def _cached(
         self,
@@ -124,11 +140,15 @@ class FrozenPart:
         views: dict[str, Any],
         advance: Callable[[int], object] | None,
     ) -> Activations:
-        store = cache.store("activations", self.signature() | views)
-        positions = {key: i for i, key in enumerate(keys) if store.get(key) is None}
+        signature = self.signature() | views
+        store = cache.store("activations", signature)
+        here = ranks.all_have(np.array([store.get(key) is not None for key in keys], bool))
+        missed = {key: i for i, key in enumerate(keys) if not here[i]}
+        own = set(ranks.dealt(len(missed), self.batch_size).tolist())
+        positions = {key: i for number, (key, i) in enumerate(missed.items()) if number in own}
         rows: dict[str, NDArray[Any]] = {}
         if advance is not None:
-            advance(len(items) - len(positions))
+            advance(len(items) - len(missed))
         if positions:
             batches = self._computed(view, [int(items[i]) for i in positions.values()])
             first = next(batches)
@@ -143,13 +163,29 @@ class FrozenPart:
                             rows[key] = row
                     if advance is not None:
                         advance(len(batch))
+        if ranks.size() > 1 and missed:
+            finish()
+            ranks.wait()  # then what the others of this machine wrote can be read
+            store.add_others(cache.store("activations", signature))
         for key in keys:
             if (entry := store.get(key)) is not None:
                 rows[key] = entry.array()
-        if lost := {key: i for i, key in enumerate(keys) if key not in rows}:  # by the disk that took them
+        of_others = missed.keys() - positions.keys()
+        gone = [(key, i) for i, key in enumerate(keys) if key not in rows and key not in of_others]
+        if lost := dict(gone):  # by the disk that took them
             computed = self._computed(view, [int(items[i]) for i in lost.values()])
             rows |= zip(lost, chain.from_iterable(computed), strict=True)
+        if ranks.size() > 1:
+            self._complete(rows, list(missed))
         return Activations([rows[key] for key in keys])
+
+    def _complete(self, rows: dict[str, NDArray[Any]], keys: Sequence[str]) -> None:
+        """Gets rows that others computed where their disk is not this machine's."""
+        if ranks.all_have(np.array([all(key in rows for key in keys)])).all():
+            return  # all processes are on one machine
+        own = [rows[keys[i]] for i in ranks.dealt(len(keys), self.batch_size)]
+        for key, row in zip(keys, self._of_all(own, len(keys)), strict=True):
+            rows.setdefault(key, row)
 
     def _computed(self, view: Callable[[int], Pixels], items: Indices) -> Iterator[NDArray[Any]]:
         """Activations of the items, batch by batch; bfloat16 as int16.
@@ -175,7 +211,7 @@ class FrozenPart:
         return {
             "weights": self.digest(),
             "cut": self.cut,
-            "format": asdict(self.fmt),
+            "format": asdict(self.fmt) | {"device": torch.device(self.fmt.device).type},
             "preprocess": self.preprocess.to_dict() | picture_signature(self.preprocess),
             "batch_size": self.batch_size,
             "threads": torch.get_num_threads(),
@@ -213,5 +249,6 @@ def features_above(model: Classifier, cut: str | int, inputs: Activations, *, fm
     above = model.above(cut)
     size = BATCH_SIZE if fmt.device == "cpu" else ACCELERATOR_BATCH_SIZE
     with evaluation_mode(model), torch.no_grad(), fmt.autocast():
-        parts = [above.features(fmt.inputs(batch)).float().cpu() for batch in inputs.batches(size)]
-    return torch.cat(parts) if parts else torch.empty(0, model.num_features)
+        parts = [above.features(fmt.inputs(batch)).float().cpu() for batch in inputs.own_batches(size)]
+    features = torch.cat(parts) if parts else torch.empty(0, model.num_features)
+    return torch.from_numpy(ranks.gathered(features.numpy(), len(inputs), size))

@@ -45,6 +45,7 @@ def predict_probabilities(
     batch_size: int = BATCH_SIZE,
     workers: int = 2,
     device: torch.device | str | None = None,
+    always_full: bool = False,
     advance: Callable[[int], object] | None = None,
 ) -> Floats:
     """Class probabilities of some pictures, by the evaluation view.
@@ -58,6 +59,7 @@ def predict_probabilities(
         batch_size: Pictures per forward pass; probabilities depend on it by less than 1e-6.
         workers: Threads that fetch and normalise pictures.
         device: Where to compute; by default where the classifier is.
+        always_full: As for `batched_logits`.
         advance: Called with the number of pictures just done.
 
     Returns:
@@ -72,7 +74,9 @@ def predict_probabilities(
 
     arrays = prefetched(view, (int(i) for i in indices), workers=workers, ahead=2 * batch_size)
     parts = []
-    for logits in batched_logits(classifier, arrays, batch_size=batch_size, device=device):
+    for logits in batched_logits(
+        classifier, arrays, batch_size=batch_size, device=device, always_full=always_full
+    ):
         parts.append(softmax(logits, temperature))
         if advance is not None:
             advance(len(logits))
@@ -87,16 +91,18 @@ def batched_logits(
     *,
     batch_size: int = BATCH_SIZE,
     device: torch.device | str | None = None,
+    always_full: bool = False,
 ) -> Iterator[NDArray[np.float32]]:
     """Logits float32 [b, C] of normalised pictures float32 [3, S, S], batch by batch, in order.
 
     A short last batch after a full one is filled up with zeros, which are computed and dropped: all
     pictures pass through a batch of one size, so their order does not change any bit of the result.
+    With ``always_full``, so is a short first one: other processes have the full ones.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     source = iter(arrays)
-    full_before = False
+    full_before = always_full
     while batch := list(islice(source, batch_size)):
         stacked = np.stack(batch)
         if full_before and len(batch) < batch_size:

@@ -1,6 +1,7 @@
 """Where training batches come from: cached activations of a few views, or new views in each epoch.
 
-Order and views are functions of (seed, epoch, picture) alone, whatever the number of threads.
+Order and views are functions of (seed, epoch, picture) alone, whatever the number of threads. Of several
+processes, each gets its part of every batch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.data.preprocess import Pixels, Preprocess
+from headstart.model import ranks
 from headstart.model.features import Activations
 from headstart.model.forward import prefetched
 from headstart.model.precision import Format
@@ -23,7 +25,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Batches(Protocol):
-    """An epoch's batches: (network input [B, ...], labels int64 [B]), each picture once."""
+    """An epoch's batches: (network input [B, ...], labels int64 [B]), each picture once in one process."""
 
     @property
     def steps(self) -> int:
@@ -32,6 +34,10 @@ class Batches(Protocol):
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
         """The batches of epoch ``number``, counted from 1, without the first ``done`` ones."""
+        ...
+
+    def pictures(self, batch: int) -> int:
+        """How many pictures batch ``batch`` (from 0) has, in all processes together."""
         ...
 
     def positions(self, number: int, batch: int) -> NDArray[np.int64]:
@@ -83,6 +89,10 @@ class CachedViews:
     def _bounds(self) -> list[tuple[int, int]]:
         return Slices(len(self.labels), self.batch_size).bounds()
 
+    def pictures(self, batch: int) -> int:
+        start, stop = self._bounds()[batch]
+        return stop - start
+
     def positions(self, number: int, batch: int) -> NDArray[np.int64]:
         start, stop = self._bounds()[batch]
         return order(len(self.labels), seed=self.seed, epoch=number)[start:stop]
@@ -93,7 +103,8 @@ class CachedViews:
         shuffled = order(n, seed=self.seed, epoch=number)
         # Each picture goes through all its views before one comes again, starting anywhere.
         first = np.random.default_rng((self.seed, 0x71E3)).integers(0, views, n)
-        for start, stop in self._bounds()[done:]:
+        for bounds in self._bounds()[done:]:
+            start, stop = ranks.own_part(*bounds)
             chosen = shuffled[start:stop]
             inputs = self.activations.rows((first[chosen] + number) % views * n + chosen)
             yield self.fmt.inputs(inputs), torch.from_numpy(self.labels[chosen]).to(self.fmt.device)
@@ -123,6 +134,10 @@ class LiveViews:
     def _bounds(self) -> list[tuple[int, int]]:
         return Slices(len(self.labels), self.batch_size).bounds()
 
+    def pictures(self, batch: int) -> int:
+        start, stop = self._bounds()[batch]
+        return stop - start
+
     def positions(self, number: int, batch: int) -> NDArray[np.int64]:
         start, stop = self._bounds()[batch]
         return order(len(self.labels), seed=self.seed, epoch=number)[start:stop]
@@ -134,11 +149,13 @@ class LiveViews:
             return self.preprocess.normalize(self.view(position, number))
 
         ahead = max(2 * self.batch_size, 2 * self.workers)
-        bounds = self._bounds()[done:]
-        left = shuffled[bounds[0][0] :] if bounds else shuffled[:0]
+        bounds = [ranks.own_part(*whole) for whole in self._bounds()[done:]]
+        left = np.concatenate([shuffled[:0], *(shuffled[start:stop] for start, stop in bounds)])
+        size = self.preprocess.img_size
         arrays = prefetched(normalized, (int(i) for i in left), workers=self.workers, ahead=ahead)
         for start, stop in bounds:
-            batch = np.stack([next(arrays) for _ in range(stop - start)])
+            views = [next(arrays) for _ in range(stop - start)]
+            batch = np.stack(views) if views else np.empty((0, 3, size, size), np.float32)
             yield (
                 self.fmt.inputs(batch),
                 torch.from_numpy(self.labels[shuffled[start:stop]]).to(self.fmt.device),

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import RunError
+from headstart.model import ranks
 from headstart.model.tensors import saved_tensors
 from headstart.training.progress import Epoch, Progress
 
@@ -125,7 +126,8 @@ class Saved:
     def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Puts network, optimiser and random numbers where they were."""
         network.load_state_dict(self.state("network") or {})
-        torch.set_rng_state(self._tensors["random"])
+        if ranks.is_first():  # whose they are
+            torch.set_rng_state(self._tensors["random"])
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Any]] = {}
         for key, tensor in (self.state("optimizer") or {}).items():

@@ -6,6 +6,7 @@ Read this page first. What moves, from where it starts and on which pictures was
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from headstart import console
 from headstart.data.listing import listed
 from headstart.errors import RunError
+from headstart.model import ranks
 from headstart.training.batches import Batches
 from headstart.training.checkpoint import Checkpoint, Saved, State
 from headstart.training.progress import Epoch, EpochHook, Progress
@@ -70,6 +72,7 @@ def fit(
     micro_batch: int | None = None,
     picture_names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: (),
     out_of_time: Callable[[], bool] = lambda: False,
+    alone: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Fitted:
     """Trains ``network`` and leaves it with the weights that were best.
 
@@ -91,6 +94,7 @@ def fit(
         micro_batch: Pictures per forward and backward pass; None: all of a step. Halved when memory ends.
         picture_names: Of a batch, by epoch (from 1) and place in it (from 0).
         out_of_time: Asked before each step; if it says yes, training ends as by Ctrl-C.
+        alone: A context in which gradients are not yet exchanged between processes.
 
     Raises:
         RunError: HS-RUN-010, the loss was not finite twice and there is no earlier model to keep;
@@ -110,6 +114,7 @@ def fit(
             total_steps,
             micro_batch=progress.micro_batch,
             rate_scale=progress.rate_scale,
+            alone=alone,
         )
 
     stepper = make_stepper()
@@ -129,15 +134,16 @@ def fit(
         with console.progress(batches.steps, f"{stage} epoch {number}/{recipe.epochs}", "batches") as advance:
             advance(progress.batches)
             for inputs, labels in batches.epoch(number, progress.batches):
-                if out_of_time():
+                if ranks.any_says(out_of_time()):
                     raise OutOfTimeError
                 step = (number - 1) * batches.steps + progress.batches
-                loss_sum, correct = stepper.step(step, inputs, labels)
+                pictures = batches.pictures(progress.batches)
+                loss_sum, correct = stepper.step(step, inputs, labels, pictures)
                 if not math.isfinite(loss_sum):
                     raise DivergedError(step + 1, stepper.optimizer, picture_names(number, progress.batches))
-                progress.add(len(labels), loss_sum, correct, stepper.micro_batch)
+                progress.add(pictures, loss_sum, correct, stepper.micro_batch)
                 advance(1)
-                if checkpoint is not None and checkpoint.due():
+                if checkpoint is not None and ranks.is_first() and checkpoint.due():
                     progress.seconds = time.perf_counter() - started
                     kept = {"start": start, "best": best_state, "good": good}
                     checkpoint.save(network, stepper.optimizer, progress, kept)

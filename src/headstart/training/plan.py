@@ -15,6 +15,7 @@ from headstart.config import Refit, TrainConfig
 from headstart.data.dataset import Dataset
 from headstart.data.decoding import available_cpus
 from headstart.data.preprocess import Preprocess
+from headstart.launch import place
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.precision import Format, choose_device, choose_precision
 from headstart.training.batches import Slices
@@ -175,7 +176,11 @@ class Plan:
                 else f"{self.budget} do not suffice to fine-tune"
             )
             lines.append(f"kept: the probe, as {why}")
-        lines.append(", ".join(self.way()))
+        processes = place().size
+        if processes > 1 and self.epochs and recipe.batch_norm == "train" and self.fmt.device == "cpu":
+            lines.append("BatchNorm sees each process' part of a batch: it is synchronised on GPUs only")
+        several = f"{processes} processes, each with " if processes > 1 else ""
+        lines.append(several + ", ".join(self.way()))
         if self.forecast is not None:
             stages = {name: seconds for name, seconds in vars(self.forecast).items() if seconds}
             each = ", ".join(f"{name} {lasting(seconds)}" for name, seconds in stages.items())
@@ -217,6 +222,8 @@ def make_plan(
     asked = config.precision or ("fp32" if recipe.name == "d2l" else None)
     fmt = Format(device, choose_precision(asked, device), config.memory_format or "channels_last")
 
+    processors = max(1, available_cpus() // place().local_size)
+
     def draft(recipe: Recipe, freeze: str | None) -> Plan:
         """The plan of a recipe before anything was timed."""
         cut = first_trainable(recipe, model, freeze)
@@ -226,9 +233,9 @@ def make_plan(
             config=config,
             recipe=recipe,
             fmt=fmt,
-            threads=config.threads or available_cpus(),
+            threads=config.threads or processors,
             micro_batch=min(config.micro_batch or recipe.batch_size, recipe.batch_size),
-            workers=config.workers or available_cpus(),
+            workers=config.workers or processors,
             cut=cut,
             views=affordable_views(recipe, model, cut, pictures.train, preprocess, fmt),
             train_pictures=pictures.train,
@@ -237,7 +244,9 @@ def make_plan(
             refit=allowed_refit(config.refit or "none", n_selection),
         )
 
-    plan = timed(draft(recipe, config.freeze), model, pictures)
+    plan = draft(recipe, config.freeze)
+    if place().size == 1:  # several processes would measure each other, and not the same
+        plan = timed(plan, model, pictures)
     if budget is not None:
         plan = within(budget, plan, model, pictures, preprocess)
     return resolved(plan, preprocess)
@@ -342,6 +351,7 @@ def resolved(plan: Plan, preprocess: Preprocess) -> Plan:
     """The plan with settings that leave nothing open."""
     recipe = plan.recipe
     trains = recipe.trains != "nothing"
+    here, on_gpu = place().local_size, plan.fmt.device.startswith("cuda")
     config = dataclasses.replace(
         plan.config,
         weights=plan.config.weights and plan.config.weights.absolute(),
@@ -360,7 +370,8 @@ def resolved(plan: Plan, preprocess: Preprocess) -> Plan:
         memory_format=plan.fmt.memory_format,
         micro_batch=plan.micro_batch,
         threads=plan.threads,
-        device=plan.fmt.device,
+        device="cuda" if on_gpu and here > 1 else plan.fmt.device,
+        gpus=here if on_gpu else 1,
         workers=plan.workers,
     )
     return dataclasses.replace(plan, config=config)

@@ -17,7 +17,7 @@ from headstart.data.pictures import Pictures
 from headstart.model.classifier import Classifier
 from headstart.training.batches import Slices
 from headstart.training.budget import Budget
-from headstart.training.checkpoint import Checkpoint, State
+from headstart.training.checkpoint import Checkpoint, Saved, State
 from headstart.training.fit import copy_of, mixed
 from headstart.training.plan import Plan
 from headstart.training.progress import Epoch, EpochHook
@@ -38,6 +38,7 @@ def refit(
     on_epoch: EpochHook,
     cache: Cache | None,
     checkpoint: Checkpoint | None,
+    saved: Saved | None,
     budget: Budget | None,
 ) -> Trained:
     """Leaves ``model`` trained as before on more pictures.
@@ -52,7 +53,8 @@ def refit(
         splits: Those that train now.
         on_epoch: Called with each row, of stage ``refit``.
         cache: As for `Trainer`.
-        checkpoint: As for `Trainer`; goes on where it was saved.
+        checkpoint: As for `Trainer`.
+        saved: As for `Trainer`: where it goes on.
         budget: As for `Trainer`.
 
     Returns:
@@ -73,7 +75,6 @@ def refit(
         selection_pictures=0,
         steps_per_epoch=len(Slices(n, recipe.batch_size).bounds()),
     )
-    saved = None if checkpoint is None else checkpoint.load()
     probe: list[State] = [] if saved is None else [saved.state("start") or {}]
 
     def keep(row: Epoch) -> None:

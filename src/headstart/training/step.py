@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from headstart import console
 from headstart.errors import RunError
+from headstart.model import ranks
 from headstart.model.memory import is_out_of_memory
 from headstart.training.recipes import Recipe
 
@@ -28,6 +30,7 @@ class Stepper:
         total_steps: Of the whole training; the schedule's length.
         micro_batch: Pictures per forward and backward pass; None: all of a step at once.
         rate_scale: Further factor of all learning rates.
+        alone: A context in which gradients are not yet exchanged between processes.
 
     Attributes:
         micro_batch: As given, halved whenever the memory did not suffice.
@@ -42,43 +45,73 @@ class Stepper:
         *,
         micro_batch: int | None = None,
         rate_scale: float = 1.0,
+        alone: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         self.recipe = recipe
         self.forward = forward
         self.total_steps = total_steps
         self.micro_batch = micro_batch
+        self.alone = alone
         self.optimizer = make_optimizer(recipe, groups)
         self._initial_rates = [float(group["lr"]) * rate_scale for group in self.optimizer.param_groups]
 
-    def step(self, number: int, inputs: Tensor, labels: Tensor) -> tuple[float, int]:
+    def step(
+        self, number: int, inputs: Tensor, labels: Tensor, pictures: int | None = None
+    ) -> tuple[float, int]:
         """Step ``number``, counted from 0; returns the sum of the losses and how many were right.
 
+        Args:
+            number: Of the step.
+            inputs: Of this process.
+            labels: The same.
+            pictures: Of the step in all processes; None: those of this one are all.
+
         Raises:
-            RunError: HS-RUN-011, the memory does not suffice for a single picture.
+            RunError: HS-RUN-011, the memory does not suffice for a single picture; HS-RUN-031, nor, with
+                several processes, for this one's part of a step.
         """
+        pictures = len(labels) if pictures is None else pictures
         self.set_rates(number)
         while True:
             try:
-                loss_sum, correct = self._gradient(inputs, labels)
+                loss_sum, correct = self._gradient(inputs, labels, pictures)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+                if ranks.size() > 1:  # the others wait for this one's gradient of just these pictures
+                    raise RunError(
+                        "HS-RUN-031",
+                        f"The memory does not suffice for {len(labels)} pictures in process {ranks.rank()}.",
+                        fix="Choose a smaller --img-size, --batch-size or --model, or start more processes.",
+                    ) from error
             # Outside of the block above: the exception holds the memory of the failed pass.
             self._halve(len(labels))
         self.optimizer.step()
-        return loss_sum, correct
+        loss_sum, right = ranks.summed(loss_sum, correct)
+        return loss_sum, int(right)
 
-    def _gradient(self, inputs: Tensor, labels: Tensor) -> tuple[float, int]:
-        """The gradient of the loss over all pictures, one part after the other."""
+    def _gradient(self, inputs: Tensor, labels: Tensor, pictures: int) -> tuple[float, int]:
+        """The gradient of the loss over all pictures, one part after the other.
+
+        Every process goes through the same number of parts, the first ones without pictures where it has
+        fewer; gradients are exchanged at the last one.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        size = self.micro_batch or len(labels)
+        largest = math.ceil(pictures / ranks.size())
+        size = self.micro_batch or largest
+        parts = list(zip(torch.split(inputs, size), torch.split(labels, size), strict=True))
+        missing = math.ceil(largest / size) - len(parts)
+        parts = [(inputs[:0], labels[:0])] * missing + parts
+        # The exchange takes the mean over the processes; the loss is divided by the pictures of all.
+        divisor = (1 if self.recipe.loss == "sum" else pictures) / ranks.size()
         loss_sum, correct = 0.0, 0
-        for part, truth in zip(torch.split(inputs, size), torch.split(labels, size), strict=True):
-            logits = self.forward(part)
-            losses = nn.functional.cross_entropy(logits.float(), truth, reduction="none")
-            loss = losses.sum() if self.recipe.loss == "sum" else losses.sum() / len(labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+        for number, (part, truth) in enumerate(parts, 1):
+            with contextlib.nullcontext() if number == len(parts) else self.alone():
+                logits = self.forward(part)
+                losses = nn.functional.cross_entropy(logits.float(), truth, reduction="none")
+                loss = losses.sum() / divisor
+                loss.backward()  # type: ignore[no-untyped-call]
             loss_sum += float(losses.detach().sum())
             correct += int((logits.detach().argmax(1) == truth).sum())
         return loss_sum, correct

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Pixels
 from headstart.data.views import Views
+from headstart.model import ranks
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.depthwise import FastDepthwise
 from headstart.model.features import Activations, FrozenPart, features_above
@@ -120,6 +122,10 @@ class Trainer:
         """Probe if the recipe wants one, then the epochs; or what is left of them behind a checkpoint."""
         plan, model = self.plan, self.model
         plan.fmt.network(model)
+        if ranks.size() > 1 and plan.recipe.batch_norm == "train" and plan.fmt.device.startswith("cuda"):
+            from timm.layers import convert_sync_batchnorm
+
+            convert_sync_batchnorm(model)
         saved = self.saved
         before = None if saved is None else saved.progress.before
         cut = plan.cut or (HEAD if plan.epochs == 0 else None)
@@ -150,25 +156,28 @@ class Trainer:
             decay_1d=plan.recipe.decay_1d,
         )
         console.say(groups_text(groups))
-        fitted = fit(
-            network,
-            batches,
-            plan.recipe,
-            groups,
-            forward=self.forward_of(network),
-            evaluate=lambda: self.scores(network, watched),
-            on_epoch=self.on_epoch,
-            on_best=self.on_best,
-            before=before,
-            stage=self.stage or plan.config.strategy,
-            checkpoint=self.checkpoint,
-            saved=saved,
-            micro_batch=plan.micro_batch,
-            out_of_time=self.out_of_time(),
-            picture_names=lambda epoch, batch: [
-                str(self.dataset.paths[self.train_ids[i]]) for i in batches.positions(epoch, batch)
-            ],
-        )
+        together = ranks.Together(network) if ranks.size() > 1 else None
+        with ranks.stops_together():
+            fitted = fit(
+                network,
+                batches,
+                plan.recipe,
+                groups,
+                forward=self.forward_of(together or network),
+                alone=together.alone if together else contextlib.nullcontext,
+                evaluate=lambda: self.scores(network, watched),
+                on_epoch=self.on_epoch,
+                on_best=self.on_best,
+                before=before,
+                stage=self.stage or plan.config.strategy,
+                checkpoint=self.checkpoint,
+                saved=saved,
+                micro_batch=plan.micro_batch,
+                out_of_time=self.out_of_time(),
+                picture_names=lambda epoch, batch: [
+                    str(self.dataset.paths[self.train_ids[i]]) for i in batches.positions(epoch, batch)
+                ],
+            )
         rows = ((before,) if before else ()) + fitted.epochs
         return Trained(rows, fitted.best, fitted.interrupted, fitted.share, fitted.stopped)
 
@@ -211,6 +220,9 @@ class Trainer:
         else:
             network = model.above(cut) if watched is not None else model
             val_loss, val_accuracy = self.scores(network, watched)
+        ranks.agree_tensors(model.head)
+        scores = (train_loss, train_accuracy, val_loss, val_accuracy)
+        train_loss, train_accuracy, val_loss, val_accuracy = ranks.agreed(scores)
         seconds = time.perf_counter() - started
         if probe.note:
             console.warn(probe.note)
@@ -275,11 +287,10 @@ class Trainer:
             self.plan.workers,
         )
 
-    def forward_of(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+    def forward_of(self, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def forward(inputs: Tensor) -> Tensor:
             with self.plan.fmt.autocast(), FastDepthwise():
-                logits: Tensor = network(inputs)
-            return logits
+                return network(inputs)
 
         return forward
 
@@ -293,13 +304,20 @@ class Trainer:
         if not len(self.watched_ids):
             return float("nan"), float("nan")
         forward = self.forward_of(network)
+        if self.plan.recipe.batch_norm == "train":
+            ranks.agree_tensors(network, buffers_only=True)
         with evaluation_mode(self.model), torch.inference_mode():
             logits = [forward(inputs).float() for inputs in self.watched_batches(watched)]
-            return loss_and_accuracy(torch.cat(logits), self.watched_labels)
+            found = torch.cat(logits) if logits else torch.empty(0)
+            if ranks.size() > 1:
+                all_of_them = ranks.gathered(found.cpu().numpy(), len(self.watched_ids), BATCH_SIZE)
+                found = torch.from_numpy(all_of_them).to(self.plan.fmt.device)
+            loss, accuracy = ranks.agreed(loss_and_accuracy(found, self.watched_labels))
+            return loss, accuracy
 
     def watched_batches(self, watched: Activations | None) -> Iterator[Tensor]:
         if watched is not None:
-            for batch in watched.batches(BATCH_SIZE):
+            for batch in watched.own_batches(BATCH_SIZE):
                 yield self.plan.fmt.inputs(batch)
             return
         preprocess = self.pictures.preprocess
@@ -307,7 +325,8 @@ class Trainer:
         def batch_of(ids: NDArray[np.int64]) -> NDArray[np.float32]:
             return preprocess.normalize(np.stack([self.views.evaluation(int(i)) for i in ids]))
 
-        batches = [self.watched_ids[i : i + BATCH_SIZE] for i in range(0, len(self.watched_ids), BATCH_SIZE)]
+        own = self.watched_ids[ranks.dealt(len(self.watched_ids), BATCH_SIZE)]
+        batches = [own[i : i + BATCH_SIZE] for i in range(0, len(own), BATCH_SIZE)]
         for arrays in prefetched(batch_of, batches, workers=self.plan.workers, ahead=2 * self.plan.workers):
             yield self.plan.fmt.inputs(arrays)
 

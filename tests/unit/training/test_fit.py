@@ -119,6 +119,9 @@ class Data:
     def positions(self, number: int, batch: int) -> NDArray[np.int64]:
         return np.arange(4) if batch == 0 else np.array([4, 5])
 
+    def pictures(self, batch: int) -> int:
+        return (4, 2)[batch]
+
     def __init__(self, epochs: dict[int, Tensor] | None = None) -> None:
         self.inputs = epochs or {}
         self.asked: list[int] = []

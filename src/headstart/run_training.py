@@ -1,0 +1,245 @@
+"""The training and the evaluation of a run, with all that they leave in its folder."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart import console
+from headstart.config import Refit
+from headstart.data.cache import Cache
+from headstart.data.dataset import Dataset
+from headstart.data.pictures import Pictures
+from headstart.epoch_log import EpochLog
+from headstart.evaluation.evaluate import summary
+from headstart.evaluation.measure import predict, write_evaluation
+from headstart.model.card import MODEL_FOLDER
+from headstart.run_folder import CHECKPOINTS
+from headstart.run_processes import is_first, load_together
+
+if TYPE_CHECKING:
+    from headstart.model.classifier import Classifier
+    from headstart.training.budget import Budget
+    from headstart.training.checkpoint import State
+    from headstart.training.fit import Epoch, EpochHook
+    from headstart.training.plan import Plan
+    from headstart.training.train import Trained
+
+
+def carry_out(
+    plan: Plan,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    cache: Cache | None,
+    folder: Path,
+    hook: EpochHook | None,
+    budget: Budget | None,
+    *,
+    resumed: bool,
+) -> Trained:
+    """Trains as planned; after each epoch the row, the curves and the hook."""
+    import torch
+
+    from headstart.model import ranks
+    from headstart.model.memory import keep_freed_memory
+    from headstart.training.checkpoint import Checkpoint
+    from headstart.training.train import Trainer
+
+    keep_freed_memory()
+
+    def save(best: Epoch) -> None:
+        if is_first():
+            save_model(folder, model, dataset, pictures, plan, best.epoch)
+
+    def on_epoch(row: Epoch) -> None:
+        if not is_first():
+            return
+        try:
+            log(row)
+        except KeyboardInterrupt:  # all processes must hear of it
+            if ranks.size() == 1:
+                raise
+            ranks.ask_to_stop()
+
+    watched = "selection" if plan.selection_pictures else f"{dataset.reported_split}, not selected on"
+    log = EpochLog(folder, watched, hook)
+    checkpoint = Checkpoint(folder / CHECKPOINTS / "last.safetensors")
+    if (saved := load_together(checkpoint)) is not None:
+        log.rows = list(saved.progress.all_rows)
+        console.say(f"goes on in epoch {saved.progress.epoch} after {saved.progress.batches} batches")
+    elif resumed:
+        console.say("no checkpoint was written yet: training starts from the beginning")
+    with torch.random.fork_rng():  # dropout and stochastic depth draw from the global generator
+        torch.manual_seed(plan.config.seed + ranks.rank())
+        trainer = Trainer(
+            model,
+            dataset,
+            pictures,
+            plan,
+            on_epoch=on_epoch,
+            on_best=save,
+            cache=cache,
+            checkpoint=checkpoint,
+            saved=saved,
+            budget=budget,
+        )
+        trained = trainer.train()
+    if is_first():
+        save_model(folder, model, dataset, pictures, plan, trained.kept, trained.share)
+    if trained.interrupted and is_first():
+        log.rows = list(trained.epochs)  # the interrupt may have come while one was written
+        log.write()
+        console.warn("interrupted: the best model so far is saved and evaluated (Ctrl-C again stops at once)")
+    if trained.best is not None and len(trained.epochs) > 1 and plan.selection_pictures:
+        console.say(kept_line(trained.best, trained.share, plan.selection_pictures))
+    return trained
+
+
+def once_more(
+    splits: Sequence[str],
+    source: State,
+    chosen: Trained,
+    plan: Plan,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    cache: Cache | None,
+    folder: Path,
+    budget: Budget | None,
+) -> Trained:
+    """Trains on further pictures what was chosen; the model before stays until the new one is whole."""
+    import torch
+
+    from headstart.training.checkpoint import Checkpoint
+    from headstart.training.fit import copy_of
+    from headstart.training.refit import refit
+
+    before = copy_of(model)
+    log = EpochLog(folder, "selection", None)
+    log.rows = list(chosen.epochs)
+    checkpoint = Checkpoint(folder / CHECKPOINTS / "refit.safetensors")
+    if (saved := load_together(checkpoint)) is not None:
+        log.rows += saved.progress.all_rows
+    n = len(dataset.indices(*splits))
+    console.say(f"once more on all {n} pictures of {' and '.join(splits)}, with nothing to choose")
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(plan.config.seed)
+            again = refit(
+                model,
+                source,
+                chosen,
+                dataset,
+                pictures,
+                plan,
+                splits,
+                on_epoch=log if is_first() else lambda row: None,
+                cache=cache,
+                checkpoint=checkpoint,
+                saved=saved,
+                budget=budget,
+            )
+        interrupted, stopped = again.interrupted, again.stopped
+    except KeyboardInterrupt:
+        interrupted, stopped = True, False
+    if interrupted or stopped:
+        model.load_state_dict(before)
+        console.warn(f"{'interrupted' if interrupted else 'out of time'}: the model from before is kept")
+        return dataclasses.replace(chosen, interrupted=interrupted)
+    if is_first():
+        save_model(folder, model, dataset, pictures, plan, chosen.kept, chosen.share, plan.refit)
+    return dataclasses.replace(chosen, epochs=tuple(log.rows), refit=plan.refit)
+
+
+def kept_line(best: Epoch, share: float, pictures: int) -> str:
+    """Which weights the model has, for a person."""
+    name = "the probe, which nothing surpassed" if best.epoch == 0 else f"epoch {best.epoch}"
+    if share < 1:
+        name = f"a mix, {share:.0%} of epoch {best.epoch} and {1 - share:.0%} of the probe"
+    return (
+        f"kept: {name} (accuracy {best.val_accuracy:.3f}, loss {best.val_loss:.3f} "
+        f"on {pictures} selection pictures)"
+    )
+
+
+def save_model(
+    folder: Path,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    plan: Plan,
+    kept: int,
+    share: float = 1.0,
+    refit: Refit = "none",
+) -> None:
+    """Writes the bundle; ``kept`` is the epoch whose weights the model has now, to this share."""
+    from headstart.model.bundle import save_bundle
+
+    save_bundle(
+        folder / MODEL_FOLDER,
+        model,
+        {
+            "preprocess": pictures.preprocess.to_dict(),
+            "temperature": 1.0,
+            "fingerprint": dataset.fingerprint,
+            "strategy": plan.config.strategy,
+            "recipe": plan.recipe.name,
+            "epoch": kept,
+            "share": share,
+            "refit": refit,
+        },
+    )
+
+
+def evaluate_trained(
+    folder: Path,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    plan: Plan,
+    trained: Trained,
+    started: float,
+) -> dict[str, Any]:
+    """The fp32 forward of the saved weights on all pictures that did not train; writes the figures."""
+    saved = load_saved(folder, model)
+    held_out = [dataset.reported_split] + ["selection"] * (trained.refit != "train")
+    ids = np.concatenate([dataset.indices(split) for split in held_out])
+    table = predict(saved.to(plan.fmt.device), dataset, pictures, ids, workers=plan.workers)
+    result = summary(table, dataset.reported_split)
+    result |= {
+        "seconds": time.perf_counter() - started,
+        "epoch": trained.kept,
+        "share": trained.share,
+        "refit": plan.refit if plan.refit == "all" else trained.refit,
+        "strategy": plan.config.strategy,
+        "recipe": plan.recipe.name,
+        "model": plan.config.model,
+        "fingerprint": dataset.fingerprint,
+    }
+    if trained.interrupted:
+        result["interrupted"] = True
+    if is_first():
+        write_evaluation(folder, table, result)
+    return result
+
+
+def load_saved(folder: Path, model: Classifier) -> Classifier:
+    """The model as it was saved, in every process; ``folder`` need be seen by the first one only."""
+    import torch
+
+    from headstart.model import ranks
+    from headstart.model.bundle import load_bundle
+
+    if is_first():
+        saved, _ = load_bundle(folder / MODEL_FOLDER)
+    else:
+        saved = copy.deepcopy(model).float().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    ranks.agree_tensors(saved)
+    return saved
