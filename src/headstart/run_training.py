@@ -127,8 +127,9 @@ def once_more(
     checkpoint = Checkpoint(folder / CHECKPOINTS / "refit.safetensors")
     if (saved := load_together(checkpoint)) is not None:
         log.rows += saved.progress.all_rows
-    n = len(dataset.indices(*splits))
-    console.say(f"once more on all {n} pictures of {' and '.join(splits)}, with nothing to choose")
+    n, present = len(dataset.indices(*splits)), [name for name in splits if name in dataset.splits]
+    measured = "; the figures are those of the model before" if plan.refit == "all" else ""
+    console.say(f"once more on all {n} pictures of {', '.join(present)}, with nothing to choose{measured}")
     try:
         with torch.random.fork_rng():
             torch.manual_seed(plan.config.seed)
