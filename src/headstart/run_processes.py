@@ -23,6 +23,7 @@ from headstart.data.store import finish
 from headstart.errors import DataError, RunError
 from headstart.launch import place
 from headstart.run_folder import CONFIG, Data
+from headstart.storage import write_atomic
 
 if TYPE_CHECKING:
     from headstart.training.checkpoint import Checkpoint, Saved
@@ -164,7 +165,7 @@ def begun_by_this_launch(config: TrainConfig, data: Data | None) -> Path | None:
 def mark_folder(folder: Path, config: TrainConfig, data: Data | None) -> None:
     """Notes the launch that the run belongs to."""
     if place().launch and is_first():
-        (folder / LAUNCH).write_text(signature(config, data), encoding="utf-8")
+        write_atomic(folder / LAUNCH, signature(config, data))
 
 
 def unmark_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -51,6 +52,20 @@ TWO_GPUS = textwrap.dedent(
 
     launch.visible_gpus = lambda: 2
     sys.exit(cli.main())
+    """
+)
+
+
+TRAINED_TWICE = textwrap.dedent(
+    """
+    import json, sys
+    import headstart
+
+    data, fields = json.loads(sys.argv[1])
+    for name in ("one", "two"):
+        rows = []
+        run = headstart.train(data, name=name, hook=rows.append, **fields)
+        print(json.dumps([run.accuracy, len(rows)]))
     """
 )
 
@@ -293,6 +308,21 @@ def test_a_plain_call_starts_a_process_for_each_gpu(
 
 
 @pytest.mark.slow
+def test_a_script_that_trains_twice(
+    pictures: Path, settings: dict[str, Any], torchrun: Torchrun, tmp_path: Path
+) -> None:
+    program = tmp_path / "twice.py"
+    program.write_text(TRAINED_TWICE, encoding="utf-8")
+    fields = {**settings, "output": str(tmp_path / "runs")}
+    done = torchrun(2, json.dumps([str(pictures), fields]), program=(str(program),))
+    assert done.returncode == 0, done.stderr
+    accuracy = headstart.Run(tmp_path / "runs" / "one").accuracy
+    lines = sorted(json.loads(line) for line in done.stdout.splitlines())
+    assert lines == [[accuracy, 0]] * 2 + [[accuracy, 3]] * 2  # the hook of the first process alone
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["one", "two"]
+
+
+@pytest.mark.slow
 def test_sigterm_to_the_launcher_saves_and_says_how_to_go_on(
     pictures: Path,
     one: headstart.Run,
@@ -321,3 +351,45 @@ def lines_until(stream: Any, text: str) -> Iterator[str]:
         yield line
         if text in line or time.monotonic() > end:
             return
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("same", [True, False])
+def test_two_launchers_that_share_no_cache(
+    pictures: Path,
+    one: headstart.Run,
+    settings: dict[str, Any],
+    flags_of: Callable[..., list[str]],
+    surroundings: dict[str, str],
+    tmp_path: Path,
+    same: bool,
+) -> None:
+    """As on two machines: each has its own launcher, cache and pictures."""
+    common = [*TORCHRUN[:-1], "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=job"]
+    common += [f"--rdzv-endpoint=127.0.0.1:{free_port()}", "-m", "headstart", "train"]
+    nodes = []
+    for number in range(2):
+        data = pictures
+        if not same and number:
+            data = draw_folder(tmp_path / pictures.name, {"train": 8, "test": 6})
+        words = [*common, str(data), *flags_of(settings, output=tmp_path / "runs")]
+        env = {**surroundings, "HEADSTART_HOME": str(tmp_path / f"home-{number}")}
+        nodes.append(subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True))
+    said = [node.communicate(timeout=300)[1] for node in nodes]
+    if same:
+        assert [node.returncode for node in nodes] == [0, 0], said
+        run = run_in(tmp_path / "runs", pictures)
+        same_training(run, one)
+        assert len(reported(run)) == 21
+        assert (tmp_path / "home-1" / "cache" / "activations").is_dir()
+    else:
+        assert all(node.returncode for node in nodes)
+        assert sum("HS-DATA-019" in text for text in said) == 1, said
+        assert not any((tmp_path / "runs").glob("*"))

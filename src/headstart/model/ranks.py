@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import inspect
+import itertools
 import json
 import math
 import os
@@ -30,12 +31,12 @@ from headstart.launch import place
 PATIENCE = timedelta(days=1)  # for the others; one that dies is noticed at once, as its connection ends
 START_UP = 600.0  # seconds for the first process to get ready
 ATTEMPT = timedelta(seconds=2)
-ADDRESS = "headstart: port of the first process"
 MESSAGE = 64 * 2**20  # bytes that each process sends at a time
 
 T = TypeVar("T")
 
 _stop_asked = False
+_meetings = itertools.count()  # of one process: in all of them in the same order
 
 
 def active() -> bool:
@@ -88,14 +89,14 @@ def meeting_place() -> Any:
     from torch.distributed import TCPStore, rendezvous  # type: ignore[attr-defined]
 
     launchers, number, _ = next(rendezvous("env://"))
-    host = os.environ["MASTER_ADDR"]
+    host, key = os.environ["MASTER_ADDR"], f"headstart: port of meeting {next(_meetings)}"
     if number == 0:
         store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
-        launchers.set(ADDRESS, str(store.port))
+        launchers.set(key, str(store.port))
         return store
     give_up = time.monotonic() + START_UP
     while True:
-        port = int(launchers.get(ADDRESS))
+        port = int(launchers.get(key))
         try:
             store = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=ATTEMPT)
         except (dist.DistError, RuntimeError):  # that of a process which has ended

@@ -15,7 +15,7 @@ PLANNED = 0.9  # of the time left: measured for a second, a pace is that of othe
 LATEST = 1.05  # of the budget: training ends early rather than later than this
 OVERHEAD = 2.0  # seconds: curves, tables, bundles
 SHORTER = ((8, 12), (6, 10), (4, 8), (4, 6), (3, 4), (2, 3))
-"""Views and epochs, down to what still wins something over the probe (decision 11)."""
+"""Views and epochs, from the recipe's own down; a guess (decision 11)."""
 READING = 2.0  # seconds after which the pace of reading says how long it takes
 
 
@@ -127,7 +127,7 @@ def forecast(
 
 
 def solving(pictures: int, features: int, classes: int) -> float:
-    """Seconds of the probe's solver; its work grows with each of the three. Measured in decision 11."""
+    """Seconds of the probe's solver; its work grows with each of the three (decision 11)."""
     return 0.5 + 1.2e-7 * pictures * min(pictures, features) * max(2, classes)
 
 
