@@ -154,6 +154,7 @@ def _train(
             check_unchanged(folder, dataset)
         preloading.join()
 
+        from headstart.model.memory import keep_freed_memory
         from headstart.training.fit import copy_of
         from headstart.training.plan import make_plan
         from headstart.training.speed import processor_threads
@@ -161,6 +162,7 @@ def _train(
         source = source or source_model(config, recipe.pretrained)
         model = target_model(config, recipe, source, dataset.classes)
         untrained = copy_of(model)
+        keep_freed_memory()  # before the plan is timed
         plan = make_plan(config, model, dataset, pictures.preprocess, budget=budget)
         if resume is None and is_first():
             write_config(folder / CONFIG, plan, data)

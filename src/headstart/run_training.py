@@ -48,11 +48,8 @@ def carry_out(
     import torch
 
     from headstart.model import ranks
-    from headstart.model.memory import keep_freed_memory
     from headstart.training.checkpoint import Checkpoint
     from headstart.training.train import Trainer
-
-    keep_freed_memory()
 
     def save(best: Epoch) -> None:
         if is_first():

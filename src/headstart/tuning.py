@@ -218,8 +218,10 @@ class Shared:
 
     def planned(self, config: TrainConfig) -> tuple[Classifier, Plan]:
         """A model that is still to be trained, and how that is done."""
+        from headstart.model.memory import keep_freed_memory
         from headstart.training.plan import make_plan
 
+        keep_freed_memory()
         recipe, _ = recipe_and_preprocess(config)
         dataset, pictures = self.pictures(config)
         model = target_model(config, recipe, self.source(config), dataset.classes)
@@ -229,13 +231,11 @@ class Shared:
         """Exactly what `headstart.train` does with these settings, up to its evaluation."""
         import torch
 
-        from headstart.model.memory import keep_freed_memory
         from headstart.training.speed import processor_threads
         from headstart.training.train import Trainer
 
         model, plan = self.planned(config)
         dataset, pictures = self.pictures(config)
-        keep_freed_memory()
         with processor_threads(plan.threads), torch.random.fork_rng():
             torch.manual_seed(config.seed)
             trainer = Trainer(
