@@ -56,7 +56,7 @@ from headstart.run_setup import (
     source_model,
     target_model,
 )
-from headstart.run_training import carry_out, evaluate_trained, once_more
+from headstart.run_training import carry_out, evaluate_trained, once_more, settle
 
 DEFAULTS = to_mapping(TrainConfig())
 
@@ -156,14 +156,14 @@ def _train(
 
         from headstart.model.memory import keep_freed_memory
         from headstart.training.fit import copy_of
-        from headstart.training.plan import make_plan
+        from headstart.training.planning import make_plan
         from headstart.training.speed import processor_threads
 
         source = source or source_model(config, recipe.pretrained)
         model = target_model(config, recipe, source, dataset.classes)
-        untrained = copy_of(model)
         keep_freed_memory()  # before the plan is timed
         plan = make_plan(config, model, dataset, pictures.preprocess, budget=budget)
+        untrained = copy_of(model) if plan.refit != "none" else {}
         if resume is None and is_first():
             write_config(folder / CONFIG, plan, data)
         elif is_first():
@@ -177,11 +177,16 @@ def _train(
                 plan, model, dataset, pictures, cache, folder, hook, budget, resumed=resume is not None
             )
             parts = (plan, model, dataset, pictures, cache, folder, budget)
-            if plan.refit == "train" and trained.won and not (trained.interrupted or trained.stopped):
+            whole = not (trained.interrupted or trained.stopped)
+            if plan.refit == "train" and whole and trained.won:
                 trained = once_more(("train", "selection"), untrained, trained, *parts)
-            result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started)
-            if plan.refit == "all" and not trained.interrupted:
+            elif plan.refit == "train" and whole:
+                console.say("not trained once more: fine-tuning alone was not the best")
+            more = plan.refit == "all" and whole
+            result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started, more=more)
+            if more:
                 trained = once_more(SPLITS, untrained, trained, *parts)
+                settle(folder, result, trained)
         if not trained.interrupted and is_first():
             unmark_folder(folder)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

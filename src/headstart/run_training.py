@@ -18,7 +18,7 @@ from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.epoch_log import EpochLog
 from headstart.evaluation.evaluate import summary
-from headstart.evaluation.measure import predict, write_evaluation
+from headstart.evaluation.measure import predict, write_evaluation, write_metrics
 from headstart.model.card import MODEL_FOLDER
 from headstart.run_folder import CHECKPOINTS
 from headstart.run_processes import is_first, load_together
@@ -114,6 +114,7 @@ def once_more(
     """Trains on further pictures what was chosen; the model before stays until the new one is whole."""
     import torch
 
+    from headstart.model import ranks
     from headstart.training.checkpoint import Checkpoint
     from headstart.training.fit import copy_of
     from headstart.training.refit import refit
@@ -129,7 +130,7 @@ def once_more(
     console.say(f"once more on all {n} pictures of {', '.join(present)}, with nothing to choose{measured}")
     try:
         with torch.random.fork_rng():
-            torch.manual_seed(plan.config.seed)
+            torch.manual_seed(plan.config.seed + ranks.rank())
             again = refit(
                 model,
                 source,
@@ -204,8 +205,13 @@ def evaluate_trained(
     plan: Plan,
     trained: Trained,
     started: float,
+    *,
+    more: bool,
 ) -> dict[str, Any]:
-    """The fp32 forward of the saved weights on all pictures that did not train; writes the figures."""
+    """The fp32 forward of the saved weights on all pictures that did not train; writes the figures.
+
+    If ``more`` is to be trained, they say that the run has not ended, until `settle`.
+    """
     saved = load_saved(folder, model)
     held_out = [dataset.reported_split] + ["selection"] * (trained.refit != "train")
     ids = np.concatenate([dataset.indices(split) for split in held_out])
@@ -215,17 +221,26 @@ def evaluate_trained(
         "seconds": time.perf_counter() - started,
         "epoch": trained.kept,
         "share": trained.share,
-        "refit": plan.refit if plan.refit == "all" else trained.refit,
+        "refit": trained.refit,
         "strategy": plan.config.strategy,
         "recipe": plan.recipe.name,
         "model": plan.config.model,
         "fingerprint": dataset.fingerprint,
     }
-    if trained.interrupted:
+    if trained.interrupted or more:
         result["interrupted"] = True
     if is_first():
         write_evaluation(folder, table, result)
     return result
+
+
+def settle(folder: Path, result: dict[str, Any], trained: Trained) -> None:
+    """Notes in the figures how the training after them went; its model is not the one that they are of."""
+    result["refit"] = trained.refit
+    if not trained.interrupted:
+        del result["interrupted"]
+    if is_first():
+        write_metrics(folder, result)
 
 
 def load_saved(folder: Path, model: Classifier) -> Classifier:

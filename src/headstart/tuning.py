@@ -219,7 +219,7 @@ class Shared:
     def planned(self, config: TrainConfig) -> tuple[Classifier, Plan]:
         """A model that is still to be trained, and how that is done."""
         from headstart.model.memory import keep_freed_memory
-        from headstart.training.plan import make_plan
+        from headstart.training.planning import make_plan
 
         keep_freed_memory()
         recipe, _ = recipe_and_preprocess(config)

@@ -85,7 +85,7 @@ def workplace(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     # So little work goes faster on one core than shared by several.
-    monkeypatch.setattr("headstart.training.plan.available_cpus", lambda: 1)
+    monkeypatch.setattr("headstart.training.planning.available_cpus", lambda: 1)
     before = signal.getsignal(signal.SIGTERM)
     yield tmp_path
     signal.signal(signal.SIGTERM, before)

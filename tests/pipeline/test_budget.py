@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 import headstart
 from headstart.config import from_mapping, read_yaml
 from headstart.errors import ConfigError
-from headstart.training import plan as plan_module
+from headstart.training import planning
 from headstart.training.budget import Budget, Pace
 
 
 def slow(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
     """A machine on which a picture takes so long."""
     paces = {"frozen": 0.0, "step": 0.0, "above": 0.0, "exact": 0.0, **seconds}
-    monkeypatch.setattr(plan_module.Stopwatch, "pace", lambda watch, way: Pace(**paces))
+    monkeypatch.setattr(planning.Stopwatch, "pace", lambda watch, way: Pace(**paces))
 
 
 def test_enough_time_is_the_whole_recipe(shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:

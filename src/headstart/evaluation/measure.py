@@ -71,8 +71,13 @@ def write_evaluation(folder: Path, table: Predictions, result: dict[str, Any]) -
     from headstart.evaluation.plots import draw_confusion
 
     table.write_csv(folder / "predictions.csv")
-    write_atomic(folder / "metrics.json", json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    write_metrics(folder, result)
     draw_confusion(result, folder / "confusion.png")
+
+
+def write_metrics(folder: Path, result: dict[str, Any]) -> None:
+    """``metrics.json``."""
+    write_atomic(folder / "metrics.json", json.dumps(result, ensure_ascii=False, indent=2) + "\n")
 
 
 def measure(

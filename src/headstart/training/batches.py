@@ -67,20 +67,12 @@ def order(n: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch, 0x0DE4)).permutation(n)
 
 
-@dataclass(frozen=True)
-class CachedViews:
-    """Batches of cached activations; each epoch draws one of the views of each picture.
+class Shuffled:
+    """Which pictures each batch of an epoch holds: the same wherever their inputs come from."""
 
-    Attributes:
-        activations: Row v * n + i is view v of picture i.
-        labels: int64 [n].
-    """
-
-    activations: Activations
     labels: NDArray[np.int64]
     batch_size: int
     seed: int
-    fmt: Format
 
     @property
     def steps(self) -> int:
@@ -96,6 +88,22 @@ class CachedViews:
     def positions(self, number: int, batch: int) -> NDArray[np.int64]:
         start, stop = self._bounds()[batch]
         return order(len(self.labels), seed=self.seed, epoch=number)[start:stop]
+
+
+@dataclass(frozen=True)
+class CachedViews(Shuffled):
+    """Batches of cached activations; each epoch draws one of the views of each picture.
+
+    Attributes:
+        activations: Row v * n + i is view v of picture i.
+        labels: int64 [n].
+    """
+
+    activations: Activations
+    labels: NDArray[np.int64]
+    batch_size: int
+    seed: int
+    fmt: Format
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
         n = len(self.labels)
@@ -111,7 +119,7 @@ class CachedViews:
 
 
 @dataclass(frozen=True)
-class LiveViews:
+class LiveViews(Shuffled):
     """Batches of new views, made by threads while the network trains.
 
     Attributes:
@@ -126,21 +134,6 @@ class LiveViews:
     seed: int
     fmt: Format
     workers: int
-
-    @property
-    def steps(self) -> int:
-        return len(self._bounds())
-
-    def _bounds(self) -> list[tuple[int, int]]:
-        return Slices(len(self.labels), self.batch_size).bounds()
-
-    def pictures(self, batch: int) -> int:
-        start, stop = self._bounds()[batch]
-        return stop - start
-
-    def positions(self, number: int, batch: int) -> NDArray[np.int64]:
-        start, stop = self._bounds()[batch]
-        return order(len(self.labels), seed=self.seed, epoch=number)[start:stop]
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
         shuffled = order(len(self.labels), seed=self.seed, epoch=number)

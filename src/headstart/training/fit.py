@@ -213,7 +213,7 @@ def fit(
         if progress.best is None:
             raise RunError(
                 "HS-RUN-010",
-                f"T{str(error)[1:]}: the learning rate is too high.",
+                f"{str(error)[0].upper()}{str(error)[1:]}: the learning rate is too high.",
                 where=f"learning rates {', '.join(f'{rate:g}' for rate in error.rates)}",
                 fix="Train again with a smaller --lr.",
             ) from None

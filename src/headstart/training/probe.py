@@ -7,12 +7,12 @@ run may end. The L2 strength is chosen by cross-validation on the training pictu
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from headstart.training.speed import processor_threads
 
 STRENGTHS = tuple(10.0**k for k in range(1, -5, -1))  # strong to weak, per-picture L2 weights
 FOLDS = 5
@@ -58,19 +58,8 @@ def fit_probe(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups
         n_classes: C.
         groups: [n]; pictures of one group (copies of each other) stay in one fold.
     """
-    with threads_for(features.numel()):
+    with processor_threads(1 if features.numel() < SMALL else torch.get_num_threads()):
         return _fit(features, labels, n_classes, groups)
-
-
-@contextlib.contextmanager
-def threads_for(numbers: int) -> Iterator[None]:
-    """One processor thread inside the block if there is little to compute; a function of the data alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if numbers < SMALL else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _fit(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:

@@ -206,7 +206,7 @@ def check_consistency(config: TrainConfig) -> None:
         faults.append("--head-from and --head-init probe both set the head: leave one out")
     if config.refit == "train" and config.strategy == "probe":
         faults.append("--strategy probe trains on all training pictures: leave out --refit train")
-    if config.budget and config.epochs:
+    if config.budget and config.epochs is not None:
         faults.append("--budget chooses the epochs: leave out --budget or --epochs")
     if config.epochs == 0 and (config.strategy == "scratch" or config.head_init not in (None, "probe")):
         faults.append("--epochs 0 leaves the probe, but there is none: leave out --epochs")

@@ -134,21 +134,17 @@ def processor_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fastest(
-    watch: Stopwatch, usual: Way, fixed: frozenset[str], work: Work, *, worth: float
-) -> tuple[Way, Pace]:
+def fastest(watch: Stopwatch, usual: Way, pace: Pace, fixed: frozenset[str], work: Work) -> tuple[Way, Pace]:
     """The usual way, or one that is clearly faster on this network and machine.
 
     Args:
         watch: Of the network.
         usual: What is known to be fast in general.
+        pace: Of the usual way.
         fixed: ``precision``, ``memory_format``, ``threads``, ``micro_batch``: what may not change.
         work: For which the ways are compared.
-        worth: Seconds of work below which nothing else is tried.
     """
-    best, pace = usual, watch.pace(usual)
-    if work.seconds(pace) < worth:
-        return best, pace
+    best = usual
     started = time.perf_counter()
     for name, change in alternatives(usual):
         if name in fixed:
@@ -229,13 +225,16 @@ class Memory:
         return values if isinstance(values, dict) else {}
 
 
-def key_of(model: Classifier, cut: str | None, recipe: Recipe, usual: Way, fixed: frozenset[str]) -> str:
-    """All that a pace depends on."""
+def key_of(
+    model: Classifier, cut: str | None, recipe: Recipe, usual: Way, fixed: frozenset[str], *, tried: bool
+) -> str:
+    """All that a pace depends on, and whether other ways were tried."""
     facts = {
         "network": (model.source.library, model.source.architecture, model.img_size, cut, recipe.trains),
         "training": (recipe.batch_norm, recipe.batch_size),
         "usual": asdict(usual),
         "fixed": sorted(fixed),
+        "tried": tried,
         "machine": (processor(usual.fmt.device), available_cpus()),
         "versions": versions(),
     }

@@ -17,8 +17,9 @@ from headstart.errors import ConfigError, ModelError
 from headstart.model import zoo
 from headstart.model.classifier import Classifier
 from headstart.model.transfer import transfer
-from headstart.training import plan as plan_module
-from headstart.training.plan import Plan, make_plan
+from headstart.training import planning
+from headstart.training.plan import Plan
+from headstart.training.planning import make_plan
 from headstart.training.recipes import RECIPES, resolve_recipe
 
 PREPROCESS = zoo.preprocess("efficientnet-lite0", 64)
@@ -111,7 +112,7 @@ def test_a_quarter_of_any_number_of_stages(
         stages = tuple(Stage(f"stage{i}") for i in range(count))
 
     recipe = RECIPES["default"]
-    cut = plan_module.first_trainable(recipe, Staged(), None)  # type: ignore[arg-type]
+    cut = planning.first_trainable(recipe, Staged(), None)  # type: ignore[arg-type]
     trained = [stage.name for stage in Staged.stages].index(cut or "")
     assert count - trained == max(1, count // 4)
 
@@ -153,7 +154,7 @@ def test_views_are_limited_by_the_cache(
     one = bytes_of_a_view(model, cut, precision) * pictures
 
     def views(limit: int) -> int:
-        monkeypatch.setattr(plan_module, "CACHE_LIMIT", limit)
+        monkeypatch.setattr(planning, "CACHE_LIMIT", limit)
         return planned(model, dataset, freeze=cut, precision=precision).views
 
     assert views(one * wanted) == wanted
@@ -222,7 +223,7 @@ def test_the_lines_of_the_lesson(model: Classifier, dataset: Dataset) -> None:
 def test_the_lesson_computes_in_its_own_number_format(
     model: Classifier, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_module, "choose_precision", lambda asked, device: asked or "bf16")
+    monkeypatch.setattr(planning, "choose_precision", lambda asked, device: asked or "bf16")
     assert planned(model, dataset).fmt.precision == "bf16"
     assert planned(model, dataset, recipe="d2l").fmt.precision == "fp32"
     assert planned(model, dataset, recipe="d2l", precision="bf16").fmt.precision == "bf16"

@@ -43,7 +43,7 @@ def test_a_clearly_faster_way_is_taken() -> None:
     watch = Paced(
         {"bf16 channels_last 4 16": 0.8, "bf16 channels_last 4 8": 0.7, "fp32 channels_last 2 8": 0.1}
     )
-    way, pace = fastest(watch, USUAL, frozenset(), WORK, worth=0)
+    way, pace = fastest(watch, USUAL, watch.pace(USUAL), frozenset(), WORK)
     assert way == Way(Format("cpu", "bf16"), 4, 8)
     assert pace.step == 0.7
     assert watch.asked == [  # each is compared with the best so far
@@ -58,20 +58,14 @@ def test_a_clearly_faster_way_is_taken() -> None:
 
 def test_a_little_faster_is_not_enough() -> None:
     watch = Paced({"bf16 channels_last 4 16": 0.92})
-    assert fastest(watch, USUAL, frozenset(), WORK, worth=0)[0] == USUAL
+    assert fastest(watch, USUAL, watch.pace(USUAL), frozenset(), WORK)[0] == USUAL
 
 
 def test_what_the_user_chose_stays() -> None:
     watch = Paced({"fp32 channels_last 4 32": 0.1, "bf16 channels_last 2 32": 0.1})
     fixed = frozenset({"precision", "threads", "micro_batch", "memory_format"})
-    assert fastest(watch, USUAL, fixed, WORK, worth=0)[0] == USUAL
+    assert fastest(watch, USUAL, watch.pace(USUAL), fixed, WORK)[0] == USUAL
     assert watch.asked == ["bf16 channels_last 4 32"]
-
-
-def test_nothing_is_tried_for_little_work() -> None:
-    watch = Paced({"bf16 channels_last 4 16": 0.1})
-    assert fastest(watch, USUAL, frozenset(), WORK, worth=1001)[0] == USUAL
-    assert len(watch.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,16 +107,17 @@ def test_a_place_that_cannot_be_written_is_no_fault(tmp_path: Path) -> None:
 
 def test_what_a_pace_depends_on(model: Classifier) -> None:
     recipe = RECIPES["default"]
-    key = key_of(model, "stage3", recipe, USUAL, frozenset())
-    assert key == key_of(model, "stage3", recipe, USUAL, frozenset())
+    key = key_of(model, "stage3", recipe, USUAL, frozenset(), tried=True)
+    assert key == key_of(model, "stage3", recipe, USUAL, frozenset(), tried=True)
     others = {
-        key_of(model, "head", recipe, USUAL, frozenset()),
-        key_of(model, "stage3", recipe, dataclasses.replace(USUAL, threads=1), frozenset()),
-        key_of(model, "stage3", recipe, USUAL, frozenset({"threads"})),
-        key_of(model, "stage3", dataclasses.replace(recipe, batch_size=64), USUAL, frozenset()),
+        key_of(model, "stage3", recipe, USUAL, frozenset(), tried=False),
+        key_of(model, "head", recipe, USUAL, frozenset(), tried=True),
+        key_of(model, "stage3", recipe, dataclasses.replace(USUAL, threads=1), frozenset(), tried=True),
+        key_of(model, "stage3", recipe, USUAL, frozenset({"threads"}), tried=True),
+        key_of(model, "stage3", dataclasses.replace(recipe, batch_size=64), USUAL, frozenset(), tried=True),
     }
     assert key not in others
-    assert len(others) == 4
+    assert len(others) == 5
 
 
 def test_threads_come_back_after_an_error() -> None:
