@@ -301,6 +301,7 @@ def demo(
         "probe",
         "finetune",
     ),
+    split: Literal["cells", "modules"] = "cells",
     json: Json = False,
 ) -> int:
     """Find broken solar cells: 2,624 pictures, the published results beside ours. A few minutes on a laptop.
@@ -309,11 +310,12 @@ def demo(
         output: Folder for the runs.
         seed: Of the split and of training.
         strategies: What to train: probe, finetune.
+        split: cells, as published, or modules: no module has cells on both sides, which is harder.
         json: Print the table as one JSON object.
     """
     from headstart.demo import demo as run_demo
 
-    table, lines = run_demo(output, seed=seed, strategies=strategies)
+    table, lines = run_demo(output, seed=seed, strategies=strategies, split=split)
     print_result(table if json else "\n".join(lines), as_json=json)
     return 0
 

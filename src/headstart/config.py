@@ -87,6 +87,10 @@ class TrainConfig:
     views: int | None = None
     """Random views per picture that run through the frozen part once; 0: new ones every epoch. Default: 8."""
 
+    selection: float | None = None
+    """Part of the training pictures that is set aside to choose with, 0-0.5; 0: all train, and the last epoch
+    is kept. Default: the recipe's, 0.2."""
+
     refit: Refit | None = None
     """Train once more after the choice: train, with the selection part too, where fine-tuning won; all, with
     every picture, after the result was measured. Default: none, or train where a budget allows."""
@@ -148,6 +152,12 @@ class TrainConfig:
                 ),
                 ("img_size", "32 or more", self.img_size, self.img_size is None or self.img_size >= 32),
                 ("views", "0 or more", self.views, self.views is None or self.views >= 0),
+                (
+                    "selection",
+                    "from 0 to 0.5",
+                    self.selection,
+                    self.selection is None or 0 <= self.selection <= 0.5,
+                ),
                 ("threads", "1 or more", self.threads, self.threads is None or self.threads >= 1),
                 ("workers", "1 or more", self.workers, self.workers is None or self.workers >= 1),
                 ("seed", "0 or more", self.seed, self.seed >= 0),

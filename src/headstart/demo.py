@@ -11,12 +11,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from headstart import console
 from headstart.config import Strategy, TrainConfig
@@ -35,14 +36,20 @@ PROBE = TrainConfig(strategy="probe", fit="pad", img_size=288)
 FINETUNE = dataclasses.replace(PROBE, strategy="finetune", augment="dihedral")
 """Cells may lie any way round. The recipe's rate and epochs were chosen on other splits (100 and 101)."""
 
+MODULE = 60
+"""Cells of a photovoltaic module. The pictures stand in the order of their modules, which are not named."""
+
 Cell = tuple[str, str, str]  # path, label, split
+SplitBy = Literal["cells", "modules"]
 
 
-def cells(seed: int = 0, *, per_class: int | None = None) -> list[Cell]:
+def cells(seed: int = 0, *, split: SplitBy = "cells", per_class: int | None = None) -> list[Cell]:
     """Path, label and split of each picture; the split depends on the seed and the file names alone.
 
     Args:
         seed: Another seed makes another split.
+        split: ``cells``, as published: cells of one module train and test. ``modules``: whole runs of
+            `MODULE` cells of one type, which is about a module, do one or the other.
         per_class: So many pictures of each class at most, a quarter of them for the test; None: all.
 
     Raises:
@@ -52,19 +59,46 @@ def cells(seed: int = 0, *, per_class: int | None = None) -> list[Cell]:
     if found is None or found.origin is None:
         raise MissingExtraError("demo", "The demo")
     folder = Path(found.origin).parent / "data"
-    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     with open(folder / "labels.csv", encoding="utf-8") as file:
-        for name, probability, kind in csv.reader(file, delimiter=" ", skipinitialspace=True):
-            strata[kind, probability].append(name)
-    rows: list[Cell] = []
-    for (_, probability), names in sorted(strata.items()):
-        names.sort(key=lambda name: rank(name, seed))
-        tests = round(TEST_FRACTION * len(names))
-        label = "defective" if float(probability) >= 0.5 else "functional"
-        rows += [
-            (str(folder / name), label, "test" if i < tests else "train") for i, name in enumerate(names)
-        ]
+        listed = [tuple(row) for row in csv.reader(file, delimiter=" ", skipinitialspace=True)]
+    tests = tests_by_cell(listed, seed) if split == "cells" else tests_by_module(listed, seed)
+    rows = [
+        (
+            str(folder / name),
+            "defective" if float(probability) >= 0.5 else "functional",
+            "test" if name in tests else "train",
+        )
+        for name, probability, _ in listed
+    ]
     return sorted(rows) if per_class is None else sample(rows, per_class, seed)
+
+
+def tests_by_cell(listed: Sequence[tuple[str, ...]], seed: int) -> set[str]:
+    """Names of a quarter of the cells of each type and label."""
+    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, probability, kind in listed:
+        strata[kind, probability].append(name)
+    tests: set[str] = set()
+    for names in strata.values():
+        names.sort(key=lambda name: rank(name, seed))
+        tests.update(names[: round(TEST_FRACTION * len(names))])
+    return tests
+
+
+def tests_by_module(listed: Sequence[tuple[str, ...]], seed: int) -> set[str]:
+    """Names of about a quarter of the cells of each type, in whole runs of the list; see `MODULE`."""
+    modules: dict[str, list[list[str]]] = defaultdict(list)
+    for kind, group in itertools.groupby(listed, key=lambda row: row[2]):
+        names = [row[0] for row in group]
+        starts = range(0, max(1, len(names) - MODULE // 2), MODULE)  # what is left joins the last one
+        stops = [*starts[1:], len(names)]
+        modules[kind] += [names[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    tests: set[str] = set()
+    for parts in modules.values():
+        parts.sort(key=lambda names: rank(names[0], seed, "module"))
+        parts = parts[: round(TEST_FRACTION * len(parts))]
+        tests.update(itertools.chain.from_iterable(parts))
+    return tests
 
 
 def sample(rows: Sequence[Cell], per_class: int, seed: int) -> list[Cell]:
@@ -87,7 +121,11 @@ def rank(name: str, seed: int, purpose: str = "") -> str:
 
 
 def demo(
-    output: Path, *, seed: int = 0, strategies: Sequence[Strategy] = ("probe", "finetune")
+    output: Path,
+    *,
+    seed: int = 0,
+    strategies: Sequence[Strategy] = ("probe", "finetune"),
+    split: SplitBy = "cells",
 ) -> tuple[dict[str, Any], list[str]]:
     """Trains on the cells and sets the results beside the published ones.
 
@@ -95,11 +133,12 @@ def demo(
         output: Folder for the runs.
         seed: Of the split and of training.
         strategies: ``probe``, ``finetune``.
+        split: As for `cells`.
 
     Returns:
         The table for JSON, and its lines.
     """
-    data = cells(seed)
+    data = cells(seed, split=split)
     console.say(LICENCE)
     tests = [label for _, label, split in data if split == "test"]
     n = len(tests)

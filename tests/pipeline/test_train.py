@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 
 import headstart
 from headstart import console
+from headstart.config import read_yaml
 from headstart.epoch_log import EpochLog
 from headstart.errors import ConfigError, DataError, HeadstartError, ModelError, RunError
 from headstart.model import zoo
@@ -134,6 +135,18 @@ def test_predictions_are_those_of_the_saved_model(lite0_run: headstart.Run, shap
         assert answer.prediction == table.classes[table.prediction[i]]
         ours = [answer.probabilities[name] for name in table.classes]
         assert ours == pytest.approx(table.probabilities[i].tolist(), abs=1e-6)
+
+
+def test_without_a_selection_part_all_pictures_train_and_the_last_epoch_is_kept(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    run = headstart.train(shapes_folder, output=tmp_path, selection=0, **tiny)
+    assert set(run.predictions.splits) == {"test"}
+    assert [row["stage"] for row in run.results] == ["probe", "finetune", "finetune"]
+    assert run.metrics["epoch"] == 2
+    assert run.metrics["share"] == 1.0
+    again = headstart.train(shapes_folder, **read_yaml(run.path / "config.yaml"))
+    assert (again.model / "model.safetensors").read_bytes() == (run.model / "model.safetensors").read_bytes()
 
 
 def test_what_is_kept_is_the_best_candidate_on_selection(lite0_run: headstart.Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from importlib.util import find_spec
 
@@ -43,3 +44,18 @@ def test_a_sample_keeps_the_split_and_has_equally_many_of_each_class() -> None:
 def test_a_class_with_fewer_pictures_gives_all_it_has() -> None:
     counts = Counter(label for _, label, _ in demo.cells(per_class=1000))
     assert counts == {"defective": 821, "functional": 1000}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_whole_modules_train_or_test(seed: int) -> None:
+    split_of = {path: split for path, _, split in demo.cells(seed, split="modules")}
+    assert len(split_of) == 2624
+    in_order = [split_of[path] for path in sorted(split_of)]  # names are numbers, in the order of the list
+    runs = [len(list(group)) for _, group in itertools.groupby(in_order)]
+    assert min(runs) >= demo.MODULE // 2
+    assert in_order.count("test") / 2624 == pytest.approx(0.25, abs=0.03)
+    assert len(runs) > 10
+
+
+def test_the_modules_of_another_seed_are_others() -> None:
+    assert demo.cells(0, split="modules") != demo.cells(1, split="modules")

@@ -74,7 +74,7 @@ def test_fields_that_cannot_be_searched(
         assert text in str(caught.value)
 
 
-@pytest.mark.parametrize("settings", [{"recipe": "d2l"}, {"strategy": "probe"}])
+@pytest.mark.parametrize("settings", [{"recipe": "d2l"}, {"strategy": "probe"}, {"selection": 0}])
 def test_without_a_selection_part_there_is_nothing_to_choose_on(settings: dict[str, Any]) -> None:
     config = TrainConfig(**settings)
     with pytest.raises(ConfigError, match="no pictures to choose settings on") as caught:

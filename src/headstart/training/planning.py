@@ -48,6 +48,7 @@ def make_plan(
         ModelError: HS-MODEL-008, ``config.freeze`` names no stage of this network.
     """
     recipe = resolve_recipe(config)
+    config = dataclasses.replace(config, selection=recipe.selection)
     device = choose_device(config.device)
     n_selection = len(dataset.indices("selection")) if recipe.selection > 0 else 0
     if n_selection == 0 and recipe.selection > 0:

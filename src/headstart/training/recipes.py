@@ -153,10 +153,13 @@ def resolve_recipe(config: TrainConfig) -> Recipe:
         "augmentation": config.augment,
         "fit": config.fit,
         "views": config.views,
+        "selection": config.selection,
     }
     if config.fit is not None and config.fit != recipe.fit:
         recipe = dataclasses.replace(recipe, resize=None)
     recipe = dataclasses.replace(recipe, **{k: v for k, v in overrides.items() if v is not None})
+    if recipe.selection == 0:  # nothing to choose a mix with
+        recipe = dataclasses.replace(recipe, interpolation=())
     return dataclasses.replace(recipe, trains="nothing") if recipe.epochs == 0 else recipe
 
 
@@ -206,6 +209,8 @@ def check_consistency(config: TrainConfig) -> None:
         faults.append("--head-from and --head-init probe both set the head: leave one out")
     if config.refit == "train" and config.strategy == "probe":
         faults.append("--strategy probe trains on all training pictures: leave out --refit train")
+    if config.refit == "train" and config.selection == 0:
+        faults.append("--selection 0 leaves nothing to train on once more: leave out --refit train")
     if config.budget and config.epochs is not None:
         faults.append("--budget chooses the epochs: leave out --budget or --epochs")
     if config.epochs == 0 and (config.strategy == "scratch" or config.head_init not in (None, "probe")):
@@ -221,6 +226,7 @@ def check_consistency(config: TrainConfig) -> None:
                 ("--head-init", "other start of the head", config.head_init),
                 ("--batch-size", "batches", config.batch_size),
                 ("--augment", "random views", config.augment),
+                ("--selection", "choice to make", config.selection or None),
             )
             if value is not None
         ]

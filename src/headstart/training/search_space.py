@@ -124,13 +124,14 @@ def check_selects(recipe: Recipe, config: TrainConfig) -> None:
         ConfigError: HS-CONFIG-013.
     """
     if recipe.selection == 0:
-        probe = config.strategy == "probe"
-        why = (
-            "--strategy probe trains on all training pictures, and chooses its one strength itself"
-            if probe
-            else f"--recipe {config.recipe} trains on all training pictures and sets none aside"
-        )
-        raise nothing_to_choose_on(why, "Leave out --strategy probe." if probe else "Take --recipe default.")
+        why = f"--recipe {config.recipe} trains on all training pictures and sets none aside"
+        fix = "Take --recipe default."
+        if config.strategy == "probe":
+            why = "--strategy probe trains on all training pictures, and chooses its one strength itself"
+            fix = "Leave out --strategy probe."
+        elif config.selection == 0:
+            why, fix = "--selection 0 sets no training pictures aside", "Leave out --selection 0."
+        raise nothing_to_choose_on(why, fix)
 
 
 def nothing_to_choose_on(why: str, fix: str) -> ConfigError:

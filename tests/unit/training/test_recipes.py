@@ -90,6 +90,25 @@ def test_frozen_backbone_is_the_lessons_exercise() -> None:
     assert differences(resolved(recipe="d2l"), resolved(recipe="d2l", freeze="head")) == {"trains": "head"}
 
 
+def test_without_a_selection_part_there_is_no_mix_to_choose() -> None:
+    recipe = resolved(selection=0)
+    assert differences(RECIPES["default"], recipe) == {"selection": 0, "interpolation": ()}
+    assert resolved(selection=0.1) == dataclasses.replace(RECIPES["default"], selection=0.1)
+    assert resolved(recipe="d2l", selection=0.2).selection == 0.2
+
+
+def test_a_selection_part_that_nothing_needs_or_that_is_missing() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolved(selection=0, refit="train")
+    assert list(caught.value.details) == [
+        "--selection 0 leaves nothing to train on once more: leave out --refit train"
+    ]
+    with pytest.raises(ConfigError) as caught:
+        resolved(selection=0.2, strategy="probe")
+    assert list(caught.value.details) == ["--strategy probe has no choice to make: leave out --selection"]
+    assert resolved(selection=0, strategy="probe").trains == "nothing"  # as a saved run has it
+
+
 def test_a_stage_to_freeze_leaves_the_recipe() -> None:
     assert resolved(freeze="stage3") == RECIPES["default"]
 
