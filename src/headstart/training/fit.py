@@ -26,7 +26,7 @@ from headstart.training.progress import Epoch, EpochHook, Progress
 from headstart.training.recipes import Recipe
 from headstart.training.step import Groups, Stepper
 
-__all__ = ["Epoch", "EpochHook", "Fitted", "fit"]
+__all__ = ["Epoch", "EpochHook", "Fitted", "TrainingLoop"]
 
 Scores = tuple[float, float]  # loss, accuracy
 
@@ -55,28 +55,11 @@ class Fitted:
         return self.best.epoch
 
 
-def fit(
-    network: nn.Module,
-    batches: Batches,
-    recipe: Recipe,
-    groups: Groups,
-    *,
-    forward: Callable[[Tensor], Tensor],
-    evaluate: Callable[[], Scores],
-    on_epoch: EpochHook,
-    on_best: EpochHook | None = None,
-    before: Epoch | None = None,
-    stage: str = "finetune",
-    checkpoint: Checkpoint | None = None,
-    saved: Saved | None = None,
-    micro_batch: int | None = None,
-    picture_names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: (),
-    out_of_time: Callable[[], bool] = lambda: False,
-    alone: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
-) -> Fitted:
-    """Trains ``network`` and leaves it with the weights that were best.
+@dataclass(kw_only=True)
+class TrainingLoop:
+    """One training; `run` trains ``network`` and leaves it with the weights that were best.
 
-    Args:
+    Attributes:
         network: The part that trains; modules in it that are frozen stay as they are.
         batches: Inputs and labels of each epoch.
         recipe: Optimiser, schedule, number of epochs, interpolation, what to keep.
@@ -95,68 +78,140 @@ def fit(
         picture_names: Of a batch, by epoch (from 1) and place in it (from 0).
         out_of_time: Asked before each step; if it says yes, training ends as by Ctrl-C.
         alone: A context in which gradients are not yet exchanged between processes.
-
-    Raises:
-        RunError: HS-RUN-010, the loss was not finite twice and there is no earlier model to keep;
-            HS-RUN-011, the memory does not suffice for one picture.
     """
-    total_steps = recipe.epochs * batches.steps
-    selects = recipe.selection > 0
-    progress = Progress(before=before, best=before, micro_batch=micro_batch)
-    if saved is not None:
-        progress = saved.progress
 
-    def make_stepper() -> Stepper:
+    network: nn.Module
+    batches: Batches
+    recipe: Recipe
+    groups: Groups
+    forward: Callable[[Tensor], Tensor]
+    evaluate: Callable[[], Scores]
+    on_epoch: EpochHook
+    on_best: EpochHook | None = None
+    before: Epoch | None = None
+    stage: str = "finetune"
+    checkpoint: Checkpoint | None = None
+    saved: Saved | None = None
+    micro_batch: int | None = None
+    picture_names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: ()
+    out_of_time: Callable[[], bool] = lambda: False
+    alone: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(before=self.before, best=self.before, micro_batch=self.micro_batch)
+        if self.saved is not None:
+            self.progress = self.saved.progress
+        self.stepper = self.make_stepper()
+        self.good = self.best_state = copy_of(self.network)
+        self.start = self.best_state if self.before is not None else None
+        self.share = 1.0
+        if self.saved is not None:
+            self.saved.restore(self.network, self.stepper.optimizer)
+            self.start = self.saved.state("start")
+            self.best_state = self.saved.state("best") or self.best_state
+            self.good = self.saved.state("good") or self.good
+
+    @property
+    def selects(self) -> bool:
+        """Whether there are pictures to choose with."""
+        return self.recipe.selection > 0
+
+    @property
+    def total_steps(self) -> int:
+        return self.recipe.epochs * self.batches.steps
+
+    def make_stepper(self) -> Stepper:
         return Stepper(
-            recipe,
-            groups,
-            forward,
-            total_steps,
-            micro_batch=progress.micro_batch,
-            rate_scale=progress.rate_scale,
-            alone=alone,
+            self.recipe,
+            self.groups,
+            self.forward,
+            self.total_steps,
+            micro_batch=self.progress.micro_batch,
+            rate_scale=self.progress.rate_scale,
+            alone=self.alone,
         )
 
-    stepper = make_stepper()
-    good = best_state = copy_of(network)
-    start = best_state if before is not None else None
-    if saved is not None:
-        saved.restore(network, stepper.optimizer)
-        start = saved.state("start")
-        best_state, good = saved.state("best") or best_state, saved.state("good") or good
-    share, interrupted, stopped = 1.0, False, False
+    def run(self) -> Fitted:
+        """Trains.
 
-    def train_epoch() -> Epoch:
+        Raises:
+            RunError: HS-RUN-010, the loss was not finite twice and there is no earlier model to keep;
+                HS-RUN-011, the memory does not suffice for one picture; HS-RUN-012, the time neither.
+        """
+        interrupted = stopped = False
+        try:
+            self.train()
+        except KeyboardInterrupt:
+            interrupted = True
+            if self.progress.best is None:
+                raise
+        except OutOfTimeError:
+            stopped = True
+            self.end_of_time()
+        except DivergedError as error:
+            self.end_of_numbers(error)
+        assert self.progress.best is not None
+        self.network.load_state_dict(self.best_state)
+        self.network.eval()
+        return Fitted(tuple(self.progress.rows), self.progress.best, self.share, interrupted, stopped)
+
+    def train(self) -> None:
+        """All epochs that are left, then the mixes."""
+        progress = self.progress
+        while progress.epoch <= self.recipe.epochs:
+            try:
+                row = self.train_epoch()
+            except DivergedError as error:
+                if progress.rate_scale < 1:
+                    raise
+                console.warn(f"{error}: goes on from {progress.place()} with half the learning rate")
+                self.network.load_state_dict(self.good)
+                progress.begin_epoch()
+                progress.rate_scale = 0.5
+                self.stepper = self.make_stepper()
+                continue
+            progress.finish(row)
+            self.good = copy_of(self.network)
+            if not self.selects or is_better(row, progress.best):
+                progress.best, self.best_state = row, self.good
+                if self.on_best is not None:
+                    self.on_best(row)
+            self.on_epoch(row)
+        if self.selects and self.start is not None and self.recipe.interpolation:
+            self.choose_mix(self.start)
+
+    def train_epoch(self) -> Epoch:
         """The steps of the epoch under way that are left, and its row."""
+        progress, batches, stepper = self.progress, self.batches, self.stepper
         number = progress.epoch
-        network.train(recipe.batch_norm == "train")
+        self.network.train(self.recipe.batch_norm == "train")
         started = time.perf_counter() - progress.seconds
-        with console.progress(batches.steps, f"{stage} epoch {number}/{recipe.epochs}", "batches") as advance:
+        label = f"{self.stage} epoch {number}/{self.recipe.epochs}"
+        with console.progress(batches.steps, label, "batches") as advance:
             advance(progress.batches)
             for inputs, labels in batches.epoch(number, progress.batches):
-                if ranks.any_says(out_of_time()):
+                if ranks.any_says(self.out_of_time()):
                     raise OutOfTimeError
                 step = (number - 1) * batches.steps + progress.batches
                 pictures = batches.pictures(progress.batches)
                 loss_sum, correct = stepper.step(step, inputs, labels, pictures)
                 if not math.isfinite(loss_sum):
-                    raise DivergedError(step + 1, stepper.optimizer, picture_names(number, progress.batches))
+                    raise self.diverged(step, progress.batches)
                 progress.add(pictures, loss_sum, correct, stepper.micro_batch)
                 advance(1)
-                if checkpoint is not None and ranks.is_first() and checkpoint.due():
+                if self.checkpoint is not None and ranks.is_first() and self.checkpoint.due():
                     progress.seconds = time.perf_counter() - started
-                    kept = {"start": start, "best": best_state, "good": good}
-                    checkpoint.save(network, stepper.optimizer, progress, kept)
+                    self.save_checkpoint(self.checkpoint)
 
         trained = time.perf_counter() - started
         last = number * batches.steps - 1  # also where it was done before a checkpoint
         stepper.set_rates(last)
-        val_loss, val_accuracy = evaluate()
+        val_loss, val_accuracy = self.evaluate()
         if math.isfinite(val_accuracy) and not math.isfinite(val_loss):
-            raise DivergedError(last + 1, stepper.optimizer, picture_names(number, batches.steps - 1))
+            raise self.diverged(last, batches.steps - 1)
         return Epoch(
             epoch=number,
-            stage=stage,
+            stage=self.stage,
             train_loss=progress.loss_sum / progress.seen,
             train_accuracy=progress.correct / progress.seen,
             val_loss=val_loss,
@@ -167,50 +222,49 @@ def fit(
             seconds=time.perf_counter() - started,
         )
 
-    try:
-        while progress.epoch <= recipe.epochs:
-            try:
-                row = train_epoch()
-            except DivergedError as error:
-                if progress.rate_scale < 1:
-                    raise
-                console.warn(f"{error}: goes on from {progress.place()} with half the learning rate")
-                network.load_state_dict(good)
-                progress.begin_epoch()
-                progress.rate_scale = 0.5
-                stepper = make_stepper()
-                continue
-            progress.finish(row)
-            good = copy_of(network)
-            if not selects or is_better(row, progress.best):
-                progress.best, best_state = row, good
-                if on_best is not None:
-                    on_best(row)
-            on_epoch(row)
-        if selects and start is not None and recipe.interpolation:
-            last, progress.best, best_state = progress.rows[-1], before, start
-            for row, state, part in interpolations(network, start, last, recipe.interpolation, evaluate):
-                if is_better(row, progress.best):
-                    progress.best, best_state, share = row, state, part
-    except KeyboardInterrupt:
-        interrupted = True
-        if progress.best is None:
-            raise
-    except OutOfTimeError:
-        stopped = True
-        done = (progress.epoch - 1) * batches.steps + progress.batches
-        if progress.best is None:
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        kept = {"start": self.start, "best": self.best_state, "good": self.good}
+        checkpoint.save(self.network, self.stepper.optimizer, self.progress, kept)
+
+    def choose_mix(self, start: State) -> None:
+        """Keeps what came in, the last epoch, or a mix of both, whichever is best."""
+        progress = self.progress
+        last, progress.best, self.best_state = progress.rows[-1], self.before, start
+        mixes = interpolations(self.network, start, last, self.recipe.interpolation, self.evaluate)
+        for row, state, part in mixes:
+            if is_better(row, progress.best):
+                progress.best, self.best_state, self.share = row, state, part
+
+    def diverged(self, step: int, batch: int) -> DivergedError:
+        """The loss is not finite at this step (from 0), which is this batch of the epoch under way."""
+        names = self.picture_names(self.progress.epoch, batch)
+        return DivergedError(step + 1, self.stepper.optimizer, names)
+
+    def end_of_time(self) -> None:
+        """Says that there is no time left.
+
+        Raises:
+            RunError: HS-RUN-012, nor a model.
+        """
+        done = (self.progress.epoch - 1) * self.batches.steps + self.progress.batches
+        if self.progress.best is None:
             raise RunError(
                 "HS-RUN-012",
-                f"The time is used up after {done} of {total_steps} steps, before the first model.",
+                f"The time is used up after {done} of {self.total_steps} steps, before the first model.",
                 fix="Give more time with --budget.",
             ) from None
         console.warn(
-            f"stopped after {done} of {total_steps} steps: the time is used up, as the machine was slower "
-            "than when it was measured; the best model so far is kept"
+            f"stopped after {done} of {self.total_steps} steps: the time is used up, as the machine was "
+            "slower than when it was measured; the best model so far is kept"
         )
-    except DivergedError as error:
-        if progress.best is None:
+
+    def end_of_numbers(self, error: DivergedError) -> None:
+        """Says that the loss was not finite twice.
+
+        Raises:
+            RunError: HS-RUN-010, and there is no model to keep.
+        """
+        if self.progress.best is None:
             raise RunError(
                 "HS-RUN-010",
                 f"{str(error)[0].upper()}{str(error)[1:]}: the learning rate is too high.",
@@ -218,11 +272,6 @@ def fit(
                 fix="Train again with a smaller --lr.",
             ) from None
         console.warn(f"{error} again: stopped, the best model before is kept")
-
-    assert progress.best is not None
-    network.load_state_dict(best_state)
-    network.eval()
-    return Fitted(tuple(progress.rows), progress.best, share, interrupted, stopped)
 
 
 def interpolations(

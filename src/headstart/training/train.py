@@ -30,7 +30,7 @@ from headstart.model.transfer import freeze, groups_text, parameter_groups
 from headstart.training.batches import Batches, CachedViews, LiveViews
 from headstart.training.budget import OVERHEAD, Budget
 from headstart.training.checkpoint import Checkpoint, Saved
-from headstart.training.fit import Epoch, EpochHook, Scores, fit
+from headstart.training.fit import Epoch, EpochHook, Scores, TrainingLoop
 from headstart.training.plan import Plan
 from headstart.training.probe import fit_probe
 
@@ -158,11 +158,11 @@ class Trainer:
         console.say(groups_text(groups))
         together = ranks.Together(network) if ranks.size() > 1 else None
         with ranks.stops_together():
-            fitted = fit(
-                network,
-                batches,
-                plan.recipe,
-                groups,
+            fitted = TrainingLoop(
+                network=network,
+                batches=batches,
+                recipe=plan.recipe,
+                groups=groups,
                 forward=self.forward_of(together or network),
                 alone=together.alone if together else contextlib.nullcontext,
                 evaluate=lambda: self.scores(network, watched),
@@ -177,7 +177,7 @@ class Trainer:
                 picture_names=lambda epoch, batch: [
                     str(self.dataset.paths[self.train_ids[i]]) for i in batches.positions(epoch, batch)
                 ],
-            )
+            ).run()
         rows = ((before,) if before else ()) + fitted.epochs
         return Trained(rows, fitted.best, fitted.interrupted, fitted.share, fitted.stopped)
 

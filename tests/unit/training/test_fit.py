@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headstart.errors import RunError
-from headstart.training.fit import Epoch, Fitted, fit, is_better
+from headstart.training.fit import Epoch, Fitted, TrainingLoop, is_better
 from headstart.training.recipes import RECIPES, Recipe
 from headstart.training.step import make_optimizer, rate_factor
 
@@ -164,11 +164,11 @@ def run(
         {"name": "head", "params": [network.head.weight], "lr": head_rate, "weight_decay": 0.0}
     ]
     asked = recipe(**{"epochs": len(curve), **fields})
-    fitted = fit(
-        network,
-        data or Data(),
-        asked,
-        groups,
+    fitted = TrainingLoop(
+        network=network,
+        batches=data or Data(),
+        recipe=asked,
+        groups=groups,
         forward=forward or network,
         evaluate=evaluate,
         on_epoch=on_epoch,
@@ -176,7 +176,7 @@ def run(
         stage="finetune",
         picture_names=lambda epoch, batch: [f"{i}.png" for i in (data or Data()).positions(epoch, batch)],
         out_of_time=out_of_time,
-    )
+    ).run()
     return fitted, network, rows, states
 
 
