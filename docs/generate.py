@@ -166,7 +166,7 @@ def type_words(hint: Any) -> str:
         return "list of texts"
     if options:
         return " or ".join(type_words(option) for option in options)
-    return {int: "whole number", float: "number", str: "text", Path: "path"}[hint]
+    return {bool: "`true` or `false`", int: "whole number", float: "number", str: "text", Path: "path"}[hint]
 
 
 def value_words(value: object) -> str:

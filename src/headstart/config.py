@@ -28,6 +28,7 @@ MemoryFormat = Literal["channels_last", "contiguous"]
 Refit = Literal["none", "train", "all"]
 HeadInit = Literal["probe", "xavier", "zeros"]
 Gpus = Literal["all"] | int
+Rate = float | Literal["find"]
 NOTES = ("data", "plan", "measured", "versions")  # in a run's config.yaml, beside the settings
 DEFAULT_MODEL = "efficientnet-lite0"
 WHAT = {
@@ -69,8 +70,9 @@ class TrainConfig:
     budget: str | None = None
     """Time for the whole run, such as 30s, 2m, 1h: views and epochs are chosen to fit."""
 
-    lr: float | None = None
-    """Learning rate of the backbone; the head's follows by the recipe's factor. Default: the recipe's."""
+    lr: Rate | None = None
+    """Learning rate of the backbone; the head's follows by the recipe's factor. find: what a short sweep over
+    rates finds before the first step. Default: the recipe's."""
 
     batch_size: Annotated[int | None, Parameter(alias=["-b", "--batch"])] = None
     """Pictures per step. Default: the recipe's."""
@@ -104,6 +106,9 @@ class TrainConfig:
     micro_batch: int | None = None
     """Pictures per forward and backward pass. Default: all of a step's, or what was measured to be faster."""
 
+    compile: bool = False
+    """Compile what trains with torch.compile: takes a while, and other rounding; pays for long trainings."""
+
     threads: int | None = None
     """Processor threads of the network. Default: all cores, or fewer if that was measured to be faster."""
 
@@ -136,7 +141,7 @@ class TrainConfig:
             f"{field} must be {allowed}, but is {value!r}"
             for field, allowed, value, good in (
                 ("epochs", "0 or more", self.epochs, self.epochs is None or self.epochs >= 0),
-                ("lr", "above 0", self.lr, self.lr is None or self.lr > 0),
+                ("lr", "above 0, or find", self.lr, is_rate(self.lr)),
                 ("batch_size", "1 or more", self.batch_size, self.batch_size is None or self.batch_size >= 1),
                 (
                     "micro_batch",
@@ -174,6 +179,11 @@ class TrainConfig:
         ]
         if faults:
             raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults)
+
+
+def is_rate(lr: Rate | None) -> bool:
+    """Whether this is a learning rate, or says where one comes from."""
+    return lr is None or (lr == "find" if isinstance(lr, str) else lr > 0)
 
 
 def seconds_of(time: str) -> float | None:
@@ -234,7 +244,8 @@ def convert(value: Any, hint: Any) -> Any:
         return None
     kind = next(option for option in options if option is not type(None))
     if len(choices := [o for o in options if o is not type(None)]) > 1:
-        kind = next(o for o in choices if (typing.get_origin(o) is Literal) == isinstance(value, str))
+        words = next(o for o in choices if typing.get_origin(o) is Literal)
+        kind = words if value in typing.get_args(words) else next(o for o in choices if o is not words)
     if typing.get_origin(kind) is Literal:
         if value not in typing.get_args(kind):
             raise ValueError(value)
@@ -247,7 +258,7 @@ def convert(value: Any, hint: Any) -> Any:
         return Path(value)
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         return float(value)  # YAML reads 1e-3 as text
-    if isinstance(value, bool) or not isinstance(value, kind):
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
         raise TypeError(value)
     return value
 
@@ -259,10 +270,17 @@ def describe(hint: Any) -> str:
         return " or ".join(describe(option) for option in options)
     kind = options[0]
     if typing.get_origin(kind) is Literal:
-        return "one of " + ", ".join(typing.get_args(kind))
+        words = typing.get_args(kind)
+        return words[0] if len(words) == 1 else "one of " + ", ".join(words)
     if typing.get_origin(kind) is tuple:
         return "a list"
-    return {int: "a whole number", float: "a number", str: "a text", Path: "a path"}[kind]
+    return {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        Path: "a path",
+    }[kind]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -173,8 +173,8 @@ def _train(
             console.say(line)
 
         with processor_threads(plan.threads):
-            trained = carry_out(
-                plan, model, dataset, pictures, cache, folder, hook, budget, resumed=resume is not None
+            plan, trained = carry_out(
+                plan, model, dataset, pictures, cache, folder, hook, budget, data, resumed=resume is not None
             )
             parts = (plan, model, dataset, pictures, cache, folder, budget)
             whole = not (trained.interrupted or trained.stopped)

@@ -16,18 +16,20 @@ from headstart.config import Refit
 from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
-from headstart.epoch_log import EpochLog
+from headstart.epoch_log import EpochLog, as_csv
 from headstart.evaluation.evaluate import summary
 from headstart.evaluation.measure import predict, write_evaluation, write_metrics
 from headstart.model.card import MODEL_FOLDER
-from headstart.run_folder import CHECKPOINTS
+from headstart.run_folder import CHECKPOINTS, CONFIG, Data, write_config
 from headstart.run_processes import is_first, load_together
+from headstart.storage import write_atomic
 
 if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
     from headstart.training.budget import Budget
     from headstart.training.checkpoint import State
     from headstart.training.fit import Epoch, EpochHook
+    from headstart.training.lr_find import Sweep
     from headstart.training.plan import Plan
     from headstart.training.train import Trained
 
@@ -41,10 +43,15 @@ def carry_out(
     folder: Path,
     hook: EpochHook | None,
     budget: Budget | None,
+    data: Data,
     *,
     resumed: bool,
-) -> Trained:
-    """Trains as planned; after each epoch the row, the curves and the hook."""
+) -> tuple[Plan, Trained]:
+    """Trains as planned; after each epoch the row, the curves and the hook.
+
+    Returns:
+        The plan, with the learning rate that a sweep found where it was to find one, and what was trained.
+    """
     import torch
 
     from headstart.model import ranks
@@ -64,6 +71,11 @@ def carry_out(
             if ranks.size() == 1:
                 raise
             ranks.ask_to_stop()
+
+    def on_sweep(found: Sweep, plan: Plan) -> None:
+        if is_first():
+            show_sweep(found, plan, folder)
+            write_config(folder / CONFIG, plan, data)
 
     watched = "selection" if plan.selection_pictures else f"{dataset.reported_split}, not selected on"
     log = EpochLog(folder, watched, hook)
@@ -86,8 +98,10 @@ def carry_out(
             checkpoint=checkpoint,
             saved=saved,
             budget=budget,
+            on_sweep=on_sweep,
         )
         trained = trainer.train()
+    plan = trainer.plan
     if is_first():
         save_model(folder, model, dataset, pictures, plan, trained.kept, trained.share)
     if trained.interrupted and is_first():
@@ -96,7 +110,27 @@ def carry_out(
         console.warn("interrupted: the best model so far is saved and evaluated (Ctrl-C again stops at once)")
     if trained.best is not None and len(trained.epochs) > 1 and plan.selection_pictures:
         console.say(kept_line(trained.best, trained.share, plan.selection_pictures))
-    return trained
+    return plan, trained
+
+
+def show_sweep(found: Sweep, plan: Plan, folder: Path) -> None:
+    """Says what a sweep over learning rates found, and writes ``lr-find.csv`` and ``lr-find.png``."""
+    from headstart.evaluation.plots import draw_sweep
+
+    rows = [dataclasses.asdict(point) for point in found.points]
+    write_atomic(folder / "lr-find.csv", as_csv(rows))
+    try:
+        draw_sweep(rows, folder / "lr-find.png", chosen=plan.recipe.lr)
+    except Exception as error:  # a picture that cannot be drawn costs a warning, not the run
+        console.warn(f"lr-find.png cannot be drawn: {error}. Training goes on without it.")
+    for line in found.warnings:
+        console.warn(line)
+    if found.lr is not None:
+        first, last = rows[0]["lr"], rows[-1]["lr"]
+        console.say(
+            f"learning rate {plan.recipe.lr:g}, head {plan.recipe.lr * plan.recipe.head_lr_factor:g}: "
+            f"found by a sweep of {len(rows)} steps at {first:.1e} to {last:.1e} (lr-find.png)"
+        )
 
 
 def once_more(

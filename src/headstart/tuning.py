@@ -150,13 +150,18 @@ def asked_for(
         raise UsageError(
             "HS-USAGE-005", "No pictures were given.", fix="headstart tune DATA. See `headstart tune --help`."
         )
+    faults = []
     if config.budget is not None:
-        raise ConfigError(
-            "HS-CONFIG-007",
-            "These settings contradict each other.",
-            details=["--budget chooses the epochs of one run, which tune searches: leave out --budget"],
-            fix="To limit the time of the search, give --timeout.",
+        faults.append(
+            "--budget chooses the epochs of one run, which tune searches: leave out --budget "
+            "(--timeout limits the time of the search)"
         )
+    if config.lr == "find":
+        faults.append(
+            "--lr find sweeps over rates in one run, which tune compares by trials: leave out --lr find"
+        )
+    if faults:
+        raise ConfigError("HS-CONFIG-007", "These settings contradict each other.", details=faults)
     names = searched_fields(fields, config)
     check_selects(recipe_and_preprocess(config)[0], config)
     return Search(data, config, names, trials or DEFAULT_TRIALS)

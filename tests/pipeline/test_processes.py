@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import headstart
@@ -247,6 +248,25 @@ def test_live_views_and_batch_norm_on_processors(
     assert done.returncode == 0, done.stderr
     assert "BatchNorm sees each process' part of a batch" in done.stderr
     assert len(reported(run_in(tmp_path / "runs", pictures))) == 21
+
+
+def test_a_sweep_over_rates_leaves_no_trace_in_any_process(
+    pictures: Path,
+    settings: dict[str, Any],
+    flags_of: Callable[..., list[str]],
+    torchrun: Torchrun,
+    tmp_path: Path,
+) -> None:
+    runs = {}
+    for name, lr in (("found", "find"), ("given", None)):
+        lr = lr or yaml.safe_load((runs["found"].path / "config.yaml").read_text(encoding="utf-8"))["lr"]
+        done = torchrun(2, "train", pictures, *flags_of(settings, lr=lr, output=tmp_path / name))
+        assert done.returncode == 0, done.stderr
+        runs[name] = run_in(tmp_path / name, pictures)
+    assert (runs["found"].path / "lr-find.csv").is_file()
+    assert not (runs["given"].path / "lr-find.csv").exists()
+    ours, theirs = weights(runs["found"]), weights(runs["given"])
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.parametrize("killed_rank", [0, pytest.param(1, marks=pytest.mark.slow)])

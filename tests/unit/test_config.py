@@ -22,9 +22,9 @@ def refused(call: Any, *arguments: Any, **named: Any) -> ConfigError:
 
 RANGES = [
     ({"epochs": -1}, "epochs must be 0 or more, but is -1"),
-    ({"lr": 0.0}, "lr must be above 0, but is 0.0"),
-    ({"lr": -1e-3}, "lr must be above 0, but is -0.001"),
-    ({"lr": float("nan")}, "lr must be above 0, but is nan"),
+    ({"lr": 0.0}, "lr must be above 0, or find, but is 0.0"),
+    ({"lr": -1e-3}, "lr must be above 0, or find, but is -0.001"),
+    ({"lr": float("nan")}, "lr must be above 0, or find, but is nan"),
     ({"batch_size": 0}, "batch_size must be 1 or more, but is 0"),
     ({"img_size": 31}, "img_size must be 32 or more, but is 31"),
     ({"threads": 0}, "threads must be 1 or more, but is 0"),
@@ -48,7 +48,7 @@ def test_all_ranges_at_once() -> None:
     error = refused(TrainConfig, epochs=-1, lr=-1.0, workers=0)
     assert error.details == (
         "epochs must be 0 or more, but is -1",
-        "lr must be above 0, but is -1.0",
+        "lr must be above 0, or find, but is -1.0",
         "workers must be 1 or more, but is 0",
     )
 
@@ -64,11 +64,11 @@ def test_the_smallest_values_pass() -> None:
         ({"epochs": 2.0}, "epochs must be a whole number, but is 2.0"),
         ({"epochs": True}, "epochs must be a whole number, but is True"),
         ({"seed": None}, "seed must be a whole number, but is None"),
-        ({"gpus": "some"}, "gpus must be one of all or a whole number, but is 'some'"),
-        ({"gpus": True}, "gpus must be one of all or a whole number, but is True"),
-        ({"lr": "fast"}, "lr must be a number, but is 'fast'"),
-        ({"lr": True}, "lr must be a number, but is True"),
-        ({"lr": [1]}, "lr must be a number, but is [1]"),
+        ({"gpus": "some"}, "gpus must be all or a whole number, but is 'some'"),
+        ({"gpus": True}, "gpus must be all or a whole number, but is True"),
+        ({"lr": "fast"}, "lr must be a number or find, but is 'fast'"),
+        ({"lr": True}, "lr must be a number or find, but is True"),
+        ({"lr": [1]}, "lr must be a number or find, but is [1]"),
         ({"model": 5}, "model must be a text, but is 5"),
         ({"model": None}, "model must be a text, but is None"),
         ({"weights": 5}, "weights must be a path, but is 5"),
@@ -111,7 +111,7 @@ def test_faults_of_all_kinds_at_once() -> None:
     assert error.details == (
         "epochs must be a whole number, but is 'ten'",
         "unknown setting 'sed'. Did you mean 'seed'?",
-        "lr must be above 0, but is -1.0",
+        "lr must be above 0, or find, but is -1.0",
         "workers must be 1 or more, but is 0",
     )
 

@@ -209,6 +209,40 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, reported: str 
     _save(figure, path)
 
 
+def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path, *, chosen: float) -> None:
+    """Writes the loss of a sweep over learning rates as PNG, with a line at the rate that trains.
+
+    Args:
+        rows: Rows of ``lr-find.csv``: ``step,lr,lr_head,loss,smoothed``.
+        path: The PNG file.
+        chosen: The rate.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        RunError: HS-RUN-001 to -003, the file cannot be written.
+    """
+    families = _families([])
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    figure = _figure(5.2, 3.5)
+    axes = figure.add_axes((0.11, 0.16, 0.85, 0.68))
+    _style(axes, families)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-")))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    smoothed = [(row["lr"], row["smoothed"]) for row in rows if math.isfinite(row["smoothed"])]
+    single = [(row["lr"], row["loss"]) for row in rows if math.isfinite(row["loss"])]
+    if single:
+        axes.plot(*zip(*single, strict=True), linestyle="", marker="o", markersize=2.5, color=TRAIN)
+        axes.plot(*zip(*smoothed, strict=True), color=REPORTED, linewidth=1.9, zorder=3)
+        before = [value for lr, value in smoothed if lr <= chosen] or [smoothed[0][1]]
+        axes.set_ylim(0, 2.5 * max(before))  # where it leaps up at the end says nothing more
+    axes.axvline(chosen, color=INK, linewidth=1, linestyle="--", zorder=2)
+    _plain(axes.set_xlabel("learning rate", color=FAINT), families, 9)
+    _text(figure, (0.11, 0.9), f"loss of the sweep; trained with {chosen:g}", families, 11, INK)
+    _save(figure, path)
+
+
 def _accuracy_range(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     values = [_number(row.get(key)) for row in rows for key in ("train_accuracy", "val_accuracy")]
     lowest = min((value for value in values if not math.isnan(value)), default=0.0)

@@ -72,10 +72,11 @@ class Forecast:
     finetune: float
     evaluation: float
     refit: float = 0.0
+    lr_find: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.probe + self.finetune + self.evaluation + self.refit + OVERHEAD
+        return self.probe + self.finetune + self.evaluation + self.refit + self.lr_find + OVERHEAD
 
 
 def forecast(
@@ -87,6 +88,7 @@ def forecast(
     features: int,
     classes: int,
     refit: Refit = "none",
+    sweep: int = 0,
 ) -> Forecast:
     """What the stages take at this pace.
 
@@ -98,6 +100,7 @@ def forecast(
         features: Width of the features.
         classes: How many.
         refit: What trains once more.
+        sweep: Pictures, with repetition, of the sweep over learning rates.
     """
     n, selected = pictures.train, pictures.selection
     probe = 0.0
@@ -123,7 +126,8 @@ def forecast(
         whole = forecast(recipe, pace, more, cached_views=cached_views, features=features, classes=classes)
         known = n * pace.frozen * (cached_views + 1)  # activations that are cached by now
         again = whole.probe + whole.finetune - known
-    return Forecast(probe, finetune, evaluation, again)
+    found = Work(frozen=0 if cached_views else sweep, step=sweep, above=0, exact=0).seconds(pace)
+    return Forecast(probe, finetune, evaluation, again, found)
 
 
 def solving(pictures: int, features: int, classes: int) -> float:

@@ -89,6 +89,19 @@ class Plan:
         """Epochs after the head is set."""
         return 0 if self.recipe.trains == "nothing" else self.recipe.epochs
 
+    @property
+    def finds_rate(self) -> bool:
+        """Whether a sweep is still to choose the learning rate."""
+        return self.config.lr == "find" and self.epochs > 0
+
+    def with_rate(self, lr: float) -> Plan:
+        """The plan at this learning rate, as a run of its settings will have it."""
+        return dataclasses.replace(
+            self,
+            config=dataclasses.replace(self.config, lr=lr),
+            recipe=dataclasses.replace(self.recipe, lr=lr),
+        )
+
     def stage_names(self) -> list[str]:
         """The stages of the run, in order, as they stand in ``results.csv``."""
         names = ["probe"] if self.recipe.head_init == "probe" else []
@@ -138,9 +151,12 @@ class Plan:
                 f"{min(recipe.batch_size, self.train_pictures)} pictures, {views} ({recipe.augmentation})"
             )
             decay = f", weight decay {recipe.weight_decay:g}"
+            rates = f"{recipe.lr:g}, head {recipe.lr * recipe.head_lr_factor:g}"
+            if self.finds_rate:
+                rates = f"from a sweep before the first step, head {recipe.head_lr_factor:g} times that"
             lines.append(
                 f"{recipe.optimizer.upper() if recipe.optimizer == 'sgd' else 'AdamW'}, learning rate "
-                f"{recipe.lr:g}, head {recipe.lr * recipe.head_lr_factor:g}, {recipe.schedule}{decay}, "
+                f"{rates}, {recipe.schedule}{decay}, "
                 f"loss {'summed over' if recipe.loss == 'sum' else 'averaged over'} the batch"
             )
             lines.append(self.kept())

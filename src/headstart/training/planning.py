@@ -15,6 +15,7 @@ from headstart.data.preprocess import Preprocess
 from headstart.launch import place
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.precision import Format, choose_device, choose_precision
+from headstart.training import lr_find
 from headstart.training.batches import Slices
 from headstart.training.budget import PLANNED, Budget, Pace, Pictures, Work, forecast, shorter
 from headstart.training.plan import Plan
@@ -139,6 +140,7 @@ def forecasted(plan: Plan, model: Classifier, pictures: Pictures) -> Plan:
         features=model.num_features,
         classes=len(model.classes),
         refit=plan.refit,
+        sweep=lr_find.STEPS * min(plan.recipe.batch_size, pictures.train) if plan.finds_rate else 0,
     )
     return dataclasses.replace(plan, forecast=seconds)
 
@@ -210,7 +212,7 @@ def resolved(plan: Plan, preprocess: Preprocess) -> Plan:
         freeze=plan.cut,
         head_init=recipe.head_init if trains else None,
         epochs=recipe.epochs if trains or recipe.epochs == 0 else None,
-        lr=recipe.lr if trains else None,
+        lr=("find" if plan.finds_rate else recipe.lr) if trains else None,
         batch_size=recipe.batch_size if trains else None,
         augment=recipe.augmentation if trains else None,
         views=plan.views if trains else None,

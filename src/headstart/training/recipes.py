@@ -147,7 +147,7 @@ def resolve_recipe(config: TrainConfig) -> Recipe:
         )
     overrides: dict[str, Any] = {
         "head_init": config.head_init,
-        "lr": config.lr,
+        "lr": None if config.lr == "find" else config.lr,
         "epochs": config.epochs,
         "batch_size": config.batch_size,
         "augmentation": config.augment,
@@ -213,8 +213,14 @@ def check_consistency(config: TrainConfig) -> None:
         faults.append("--selection 0 leaves nothing to train on once more: leave out --refit train")
     if config.budget and config.epochs is not None:
         faults.append("--budget chooses the epochs: leave out --budget or --epochs")
+    if config.budget and config.compile:
+        faults.append("--compile takes a time that --budget cannot foresee: leave out one of them")
+    if config.epochs == 0 and config.compile:
+        faults.append("--epochs 0 trains nothing, so there is nothing to compile: leave out --compile")
     if config.epochs == 0 and (config.strategy == "scratch" or config.head_init not in (None, "probe")):
         faults.append("--epochs 0 leaves the probe, but there is none: leave out --epochs")
+    if config.epochs == 0 and config.lr == "find":
+        faults.append("--epochs 0 trains nothing, so there is no rate to find: leave out --lr find")
     if config.strategy == "probe":
         faults += [
             f"--strategy probe has no {what}: leave out {flag}"
@@ -227,6 +233,7 @@ def check_consistency(config: TrainConfig) -> None:
                 ("--batch-size", "batches", config.batch_size),
                 ("--augment", "random views", config.augment),
                 ("--selection", "choice to make", config.selection or None),
+                ("--compile", "part that trains to compile", config.compile or None),
             )
             if value is not None
         ]

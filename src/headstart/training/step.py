@@ -30,6 +30,7 @@ class Stepper:
         total_steps: Of the whole training; the schedule's length.
         micro_batch: Pictures per forward and backward pass; None: all of a step at once.
         rate_scale: Further factor of all learning rates.
+        rates: Of a step (counted from 0) / those of the groups; None: by the recipe's schedule.
         alone: A context in which gradients are not yet exchanged between processes.
 
     Attributes:
@@ -45,12 +46,13 @@ class Stepper:
         *,
         micro_batch: int | None = None,
         rate_scale: float = 1.0,
+        rates: Callable[[int], float] | None = None,
         alone: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         self.recipe = recipe
         self.forward = forward
-        self.total_steps = total_steps
         self.micro_batch = micro_batch
+        self.rates = rates or (lambda number: rate_factor(recipe, number, total_steps))
         self.alone = alone
         self.optimizer = make_optimizer(recipe, groups)
         self._initial_rates = [float(group["lr"]) * rate_scale for group in self.optimizer.param_groups]
@@ -136,7 +138,7 @@ class Stepper:
 
     def set_rates(self, number: int) -> None:
         """The learning rates of step ``number``, counted from 0."""
-        factor = rate_factor(self.recipe, number, self.total_steps)
+        factor = self.rates(number)
         for group, rate in zip(self.optimizer.param_groups, self._initial_rates, strict=True):
             group["lr"] = rate * factor
 

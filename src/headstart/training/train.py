@@ -26,13 +26,15 @@ from headstart.model.classifier import HEAD, Classifier
 from headstart.model.depthwise import FastDepthwise
 from headstart.model.features import Activations, FrozenPart, features_above
 from headstart.model.forward import BATCH_SIZE, evaluation_mode, prefetched
-from headstart.model.transfer import freeze, groups_text, parameter_groups
+from headstart.model.transfer import ParameterGroup, freeze, groups_text, parameter_groups
 from headstart.training.batches import Batches, CachedViews, LiveViews
 from headstart.training.budget import OVERHEAD, Budget
 from headstart.training.checkpoint import Checkpoint, Saved
 from headstart.training.fit import Epoch, EpochHook, Scores, TrainingLoop
+from headstart.training.lr_find import Sweep, chosen, sweep
 from headstart.training.plan import Plan
 from headstart.training.probe import fit_probe
+from headstart.training.rehearsal import compiled
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class Trainer:
 
     ``on_epoch`` is called with each row, ``on_best`` before it while the model is the best so far. ``cache``
     keeps activations of the frozen part for later runs; training saves its place in ``checkpoint``
-    and goes on where it was ``saved``; it ends when the ``budget`` does. ``stage`` names all rows;
-    without ``watch`` nothing is measured on pictures that do not train.
+    and goes on where it was ``saved``; it ends when the ``budget`` does. ``on_sweep`` is called with what a
+    sweep over learning rates found, and the plan with the rate, which is `plan` from then on.
+    ``stage`` names all rows; without ``watch`` nothing is measured on pictures that do not train.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Trainer:
         checkpoint: Checkpoint | None = None,
         saved: Saved | None = None,
         budget: Budget | None = None,
+        on_sweep: Callable[[Sweep, Plan], object] = lambda found, plan: None,
         stage: str | None = None,
         watch: bool = True,
     ) -> None:
@@ -108,6 +112,7 @@ class Trainer:
         self.checkpoint = checkpoint
         self.saved = saved
         self.budget = budget
+        self.on_sweep = on_sweep
         self.stage = stage
         self.train_ids = dataset.indices("train")
         self.labels = dataset.labels[self.train_ids]
@@ -144,26 +149,23 @@ class Trainer:
             if plan.epochs == 0:
                 return Trained((before,) if before else (), before, False)
             network, batches = self.prepare(cut, cached)
+            stepped = self.compiled(network, batches) if plan.config.compile else network
+            if plan.finds_rate:
+                plan = self.plan = self.find_rate(network, stepped, batches)
         except KeyboardInterrupt:  # the model is the probe still; behind a checkpoint it is not yet anything
             if before is None or saved is not None:
                 raise
             return Trained((before,), before, True)
-        groups = parameter_groups(
-            network,
-            lr_backbone=plan.recipe.lr,
-            lr_head=plan.recipe.lr * plan.recipe.head_lr_factor,
-            weight_decay=plan.recipe.weight_decay,
-            decay_1d=plan.recipe.decay_1d,
-        )
+        groups = self.groups(network)
         console.say(groups_text(groups))
-        together = ranks.Together(network) if ranks.size() > 1 else None
+        together = ranks.Together(stepped) if ranks.size() > 1 else None
         with ranks.stops_together():
             fitted = TrainingLoop(
                 network=network,
                 batches=batches,
                 recipe=plan.recipe,
                 groups=groups,
-                forward=self.forward_of(together or network),
+                forward=self.forward_of(together or stepped),
                 alone=together.alone if together else contextlib.nullcontext,
                 evaluate=lambda: self.scores(network, watched),
                 on_epoch=self.on_epoch,
@@ -198,6 +200,52 @@ class Trainer:
         views = self.run_views(cut)
         batches = CachedViews(views, self.labels, plan.recipe.batch_size, plan.config.seed, plan.fmt)
         return model.above(cut), batches
+
+    def groups(self, network: nn.Module) -> list[ParameterGroup]:
+        """The parameters that train, at the plan's rates."""
+        recipe = self.plan.recipe
+        return parameter_groups(
+            network,
+            lr_backbone=recipe.lr,
+            lr_head=recipe.lr * recipe.head_lr_factor,
+            weight_decay=recipe.weight_decay,
+            decay_1d=recipe.decay_1d,
+        )
+
+    def compiled(self, network: nn.Module, batches: Batches) -> nn.Module:
+        """What the steps run through, compiled; scores come from ``network`` itself."""
+        return compiled(
+            network,
+            batches,
+            forward_of=self.forward_of,
+            micro_batch=self.plan.micro_batch,
+            training=self.plan.recipe.batch_norm == "train",
+        )
+
+    def find_rate(self, network: nn.Module, stepped: nn.Module, batches: Batches) -> Plan:
+        """The plan at the rate that a sweep finds, or at the recipe's where it finds none.
+
+        Args:
+            network: What trains.
+            stepped: The same, or compiled: what the steps run through.
+            batches: Of the training.
+        """
+        plan = self.plan
+        together = ranks.Together(stepped) if ranks.size() > 1 else None
+        with ranks.stops_together():
+            points = sweep(
+                network,
+                batches,
+                plan.recipe,
+                self.groups(network),
+                forward=self.forward_of(together or stepped),
+                alone=together.alone if together else contextlib.nullcontext,
+                micro_batch=plan.micro_batch,
+            )
+        found = chosen(points, plan.recipe, batches.steps)
+        plan = plan.with_rate(found.lr or plan.recipe.lr)
+        self.on_sweep(found, plan)
+        return plan
 
     def probe(self, cut: str, centre: Activations, watched: Activations | None) -> Epoch:
         """Fits the probe, makes it the model's head, and measures it."""
