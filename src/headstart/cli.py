@@ -200,6 +200,7 @@ def show(
     img_size: Annotated[int | None, Parameter(alias="--imgsz")] = None,
     recipe: str = "default",
     fit: Fit | None = None,
+    crop: str | None = None,
     augment: str | None = None,
     per_class: int = 4,
     seed: int = 0,
@@ -215,6 +216,7 @@ def show(
         img_size: Input size in pixels.
         recipe: Whose views are shown: default, d2l.
         fit: How a picture becomes square: crop, pad, squash. Default: the recipe's.
+        crop: Only this part of each picture: LEFT,TOP,WIDTH,HEIGHT in pixels, or in fractions.
         augment: Random views to show: none, flip, default, d2l, dihedral. Default: the recipe's.
         per_class: Pictures of each class in classes.png.
         seed: Of the sample and the random views.
@@ -229,6 +231,7 @@ def show(
         img_size=img_size,
         recipe=recipe,
         fit=fit,
+        crop=crop,
         augment=augment,
         seed=seed,
         exclude=exclude,

@@ -8,6 +8,7 @@ run's ``config.yaml``. Precedence: defaults < ``--config FILE`` < flags.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -81,6 +82,10 @@ class TrainConfig:
     fit: Fit | None = None
     """How a picture becomes square: crop the centre, pad, or squash. Default: the recipe's (crop)."""
 
+    crop: str | None = None
+    """Use only this part of each picture, for a camera that does not move: LEFT,TOP,WIDTH,HEIGHT, in pixels,
+    or in fractions of the picture if none is above 1. Stored with the model."""
+
     augment: str | None = None
     """Random views in training: none, flip, default, d2l, dihedral. Default: the recipe's."""
 
@@ -146,6 +151,12 @@ class TrainConfig:
                     self.budget,
                     self.budget is None or seconds_of(self.budget) is not None,
                 ),
+                (
+                    "crop",
+                    "LEFT,TOP,WIDTH,HEIGHT in pixels, or in fractions within the picture",
+                    self.crop,
+                    self.crop is None or crop_of(self.crop) is not None,
+                ),
                 ("img_size", "32 or more", self.img_size, self.img_size is None or self.img_size >= 32),
                 ("views", "0 or more", self.views, self.views is None or self.views >= 0),
                 ("threads", "1 or more", self.threads, self.threads is None or self.threads >= 1),
@@ -176,6 +187,23 @@ def seconds_of(time: str) -> float | None:
     except ValueError:
         return None
     return total if total > 0 else None
+
+
+def crop_of(text: str) -> tuple[float, float, float, float] | None:
+    """Left, top, width and height of ``10,20,300,200`` or ``0.1,0,0.5,1``; None if it is no such part.
+
+    Four numbers up to 1 are fractions of the picture and must stay inside; others are whole pixels.
+    """
+    try:
+        left, top, width, height = (float(number) for number in text.split(","))
+    except ValueError:
+        return None
+    crop = (left, top, width, height)
+    if not all(math.isfinite(number) for number in crop) or min(left, top) < 0 or min(width, height) <= 0:
+        return None
+    if max(crop) <= 1:
+        return crop if left + width <= 1 + 1e-9 and top + height <= 1 + 1e-9 else None
+    return crop if all(number == int(number) for number in crop) and min(width, height) >= 1 else None
 
 
 def from_mapping(values: Mapping[str, Any], *, where: object = "") -> TrainConfig:

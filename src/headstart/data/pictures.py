@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from headstart.data.images import UnreadableImage, read_rgb
+from headstart.data.images import UnreadableImage, read_file
 from headstart.data.preprocess import Pixels, Preprocess
 from headstart.errors import DataError
 
@@ -52,13 +52,13 @@ class Pictures:
             raise changed(self.files[index], error) from error
 
     def original(self, index: int) -> Image.Image:
-        """The whole picture at its own size, mode RGB, decoded anew.
+        """The picture at its own size (of a fixed camera: its crop), mode RGB, decoded anew.
 
         Raises:
             DataError: HS-DATA-017, the file changed since it was first read.
         """
         try:
-            return read_rgb(self.files[index], self.preprocess.intensity)
+            return self.preprocess.rgb(read_file(self.files[index]))
         except UnreadableImage as error:
             raise changed(self.files[index], error) from error
 

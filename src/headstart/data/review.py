@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from headstart.console import counted
 from headstart.data.decoding import Decoded
 from headstart.data.formats import PICTURE_SUFFIXES
+from headstart.data.limits import GIANT_PIXELS
 from headstart.data.listing import Entry, Listing, listed, raise_all
 from headstart.data.splits import Assignment
 from headstart.errors import DataError
@@ -218,6 +219,19 @@ def notes_on_decoding(read: Sequence[Decoded]) -> list[str]:
             "picture",
             "pictures",
             "in 16-bit colour: the upper 8 bits of each channel are used",
+        ),
+        (sum(r.profiled for r in read), "picture", "pictures", "with a colour profile, converted to sRGB"),
+        (
+            sum(r.damaged_profile for r in read),
+            "picture",
+            "pictures",
+            "with a damaged colour profile, which is not applied",
+        ),
+        (
+            sum(r.reduced for r in read),
+            "giant JPEG",
+            "giant JPEGs",
+            f"(more than {GIANT_PIXELS // 1_000_000} million pixels) decoded at a reduced scale",
         ),
     ):
         if count:
