@@ -12,7 +12,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +27,7 @@ Fit = Literal["crop", "pad", "squash"]
 Precision = Literal["fp32", "bf16"]
 MemoryFormat = Literal["channels_last", "contiguous"]
 Refit = Literal["none", "train", "all"]
+LabelFrom = Literal["top", "parent", "path"]
 HeadInit = Literal["probe", "xavier", "zeros"]
 Gpus = Literal["all"] | int
 NOTES = ("data", "plan", "measured", "versions")  # in a run's config.yaml, beside the settings
@@ -129,6 +130,17 @@ class TrainConfig:
     cache: float = 10.0
     """Disk space for resized pictures and activations that later runs use again, GB. 0: none is used."""
 
+    images: Path | None = None
+    """Where DATA is a table: the folder that its paths begin in. Default: the table's own folder."""
+
+    columns: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    """Where DATA is a table: which column holds what, such as label=species; path, label, split and group are
+    found by content otherwise (repeatable)."""
+
+    label_from: LabelFrom | None = None
+    """Which of nested folders name the class: top (the first one), parent (the last one), path (all of them).
+    Default: top; in a table, its column of classes."""
+
     exclude: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     """Leave out files and folders whose relative path matches this pattern (repeatable)."""
 
@@ -165,6 +177,12 @@ class TrainConfig:
                 ("gpus", "all, or 1 or more", self.gpus, self.gpus == "all" or self.gpus >= 1),
                 ("cache", "0 or more", self.cache, self.cache >= 0),
                 (
+                    "columns",
+                    "ROLE=COLUMN with the role path, label, split or group, each once",
+                    list(self.columns),
+                    are_columns(self.columns),
+                ),
+                (
                     "name",
                     "one folder name",
                     self.name,
@@ -175,6 +193,13 @@ class TrainConfig:
         ]
         if faults:
             raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults)
+
+
+def are_columns(columns: Sequence[str]) -> bool:
+    """Whether these are ``ROLE=COLUMN``, each role once."""
+    roles = [item.partition("=")[0] for item in columns]
+    named = all(item.partition("=")[2] for item in columns)
+    return named and len(set(roles)) == len(roles) and set(roles) <= {"path", "label", "split", "group"}
 
 
 def seconds_of(time: str) -> float | None:

@@ -183,7 +183,8 @@ def test_the_saved_configuration_gives_equal_weights_with_other_workers(
     config = lite0_run.path / "config.yaml"
     saved = yaml.safe_load(config.read_text(encoding="utf-8"))
     assert saved["workers"] == 1
-    assert {k for k, v in saved.items() if v is None} == {"weights", "name", "budget", "crop"}
+    open_fields = {"weights", "name", "budget", "crop", "images", "label_from"}
+    assert {k for k, v in saved.items() if v is None} == open_fields
     assert saved["data"] == str(shapes_folder)
     done = command("train", shapes_folder, "--config", config, "--output", tmp_path, "--workers", 4)
     assert done.code == 0, done.err
@@ -969,3 +970,30 @@ def test_a_crop_is_part_of_the_model(
     assert all(file.is_file() for file in seen)
     evaluated = headstart.evaluate(run, data=data)["runs"][str(run.path)]
     assert evaluated["accuracy"]["value"] == run.accuracy
+
+
+def test_a_table_trains_as_its_folders_do(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], command: Callable[..., Any], flags_of: Any
+) -> None:
+    table = tmp_path / "shapes.csv"
+    files = sorted(shapes_folder.rglob("*.png"))
+    with open(table, "w", encoding="utf-8", newline="") as file:
+        rows = [("\\".join(("D:", "scans", *path.parts[-3:])), *path.parts[-3:-1]) for path in files]
+        csv.writer(file).writerows([("file", "part", "kind"), *rows])
+    settings = {**tiny, "epochs": None, "batch_size": None, "strategy": "probe", "output": tmp_path / "runs"}
+    done = command("train", table, "--images", shapes_folder, *flags_of(settings))
+    assert done.code == 0, done.err
+    assert "CSV table, columns path: file, class: kind, split: part" in done.err
+    run = headstart.Run(tmp_path / "runs" / "shapes")
+    saved = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    assert saved["data"] == str(table) and saved["images"] == str(shapes_folder)
+    by_folder = headstart.train(shapes_folder, **settings)
+    assert run.metrics["fingerprint"] == by_folder.metrics["fingerprint"]
+    assert_equal_weights(run, by_folder)
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", shapes_folder.parent, shapes_folder.name)
+    for data, words in ((table, ("--images", shapes_folder)), (Path(archive).as_uri(), ())):
+        done = command("evaluate", run.path, data, *words, "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["runs"][str(run.path)]["accuracy"]["value"] == run.accuracy
+    refused = command("train", shapes_folder, "--images", shapes_folder, *flags_of(settings))
+    assert refused.code == 2 and "HS-CONFIG-014" in refused.err

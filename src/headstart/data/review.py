@@ -69,7 +69,8 @@ def check_readable(
         return
     trained = Counter(entry.class_name for entry in readable if entry.split in ("", "train"))
     lost: dict[str, list[LeftOut]] = defaultdict(list)
-    in_training = {entry.path for entry in listing.entries if entry.split in ("", "train")}
+    gone = {item.path for item in pictures_lost}
+    in_training = {e.path for e in listing.entries if e.path in gone and e.split in ("", "train")}
     for item in pictures_lost:
         if item.path in in_training:
             lost[item.class_name].append(item)
