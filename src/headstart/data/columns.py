@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from headstart.data.formats import PICTURE_SUFFIXES
-from headstart.data.listing import SPLIT_NAMES, listed, nfc, quoted
+from headstart.data.listing import SPLIT_NAMES, listed, nfc, quoted, raise_all
 from headstart.data.tables import Row, Table, is_number
 from headstart.errors import DataError, nearest
 
@@ -163,18 +163,42 @@ class _Finder:
     label_needed: bool
 
     def roles(self) -> Roles:
-        known: dict[str, int] = {role: self.named(role) for role in ROLES if role in self.given}
-        path = known["path"] if "path" in known else self.path(set(known.values()))
-        taken = {path, *known.values()}
+        faults: list[DataError] = []
+        known: dict[str, int] = {}
+        for role in ROLES:
+            if role in self.given:
+                try:
+                    known[role] = self.named(role)
+                except DataError as fault:
+                    faults.append(fault)
+        raise_all(faults, self.table.path)
+        taken = set(known.values())
+        path = known.get("path", -1)
+        if path < 0:
+            try:
+                path = self.path(taken)
+            except DataError as fault:
+                faults.append(fault)
+                taken |= {
+                    i for i in range(len(self.seen.columns)) if self.share(i, looks_like_picture) >= 0.5
+                }
+        taken.add(path)
         split = known.get("split", self.split(taken))
         taken.add(-1 if split is None else split)
         group = known.get("group", self.group(taken))
         taken.add(-1 if group is None else group)
-        if "label" in known:
-            column = self.seen.columns[known["label"]]
-            is_probability = column.probable and column.fractions
-            return Roles(path, known["label"], split, group, probability=is_probability)
-        label, soft, probability = self.label(taken)
+        label = known.get("label")
+        soft: tuple[int, ...] = ()
+        probability = False
+        if label is not None:
+            column = self.seen.columns[label]
+            probability = column.probable and column.fractions
+        else:
+            try:
+                label, soft, probability = self.label(taken)
+            except DataError as fault:
+                faults.append(fault)
+        raise_all(faults, self.table.path)
         return Roles(path, label, split, group, soft, probability)
 
     def named(self, role: str) -> int:

@@ -205,10 +205,23 @@ def test_no_such_column(folder: Path) -> None:
     assert "Its columns: path, species." in text
 
 
+def test_faults_of_columns_come_together(folder: Path) -> None:
+    shutil.copytree(folder / "imgs", folder / "masks")
+    rows = [
+        (p, p.replace("imgs", "masks"), c, "red" if i % 3 else "blue")
+        for i, (p, c) in enumerate(rows_of(folder))
+    ]
+    table = write(folder / "t.csv", ["a", "b", "kind", "hue"], rows)
+    text = fault(table, "HS-DATA-016")
+    assert "HS-DATA-051: Several columns hold paths of pictures: 'a' and 'b'." in text
+    assert "HS-DATA-052: Several columns could be the class: 'kind' and 'hue'." in text
+    text = fault(table, "HS-DATA-016", columns={"label": "kin", "path": "c"})
+    assert "no column 'kin'. Did you mean 'kind'?" in text and "no column 'c'." in text
+
+
 def test_no_paths_and_no_classes(folder: Path) -> None:
-    assert "No column of the table holds paths" in fault(
-        write(folder / "t.csv", ["height", "label"], [(1, "a"), (2, "b"), (1, "a")]), "HS-DATA-051"
-    )
+    table = write(folder / "t.csv", ["height", "label"], [(1, "a"), (2, "b"), (1, "a")])
+    assert "No column of the table holds paths" in fault(table, "HS-DATA-051")
     table = write(folder / "t.csv", ["path"], [row[:1] for row in rows_of(folder)])
     text = fault(table, "HS-DATA-052")
     assert "No column of the table holds classes." in text and "--label-from parent" in text
@@ -258,11 +271,21 @@ def test_one_probability(folder: Path) -> None:
     assert "9 pictures have several likeliest classes: the first column counts" in listing.notes
 
 
-def test_probabilities_that_are_none(folder: Path) -> None:
-    rows = [(p, 0.4, 0.6) for p, _ in rows_of(folder)]
-    rows[44] = (rows[44][0], 0.4, 0.4)  # beyond the sample that decides, in a long table
-    table = write(folder / "t.csv", ["path", "a", "b"], rows)
-    assert "No column of the table holds classes." in fault(table, "HS-DATA-052")
+def test_probabilities_that_are_none(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = [(f"{i}.png", 0.4 + i % 2 / 5, 0.6 - i % 2 / 5) for i in range(1000)]
+    for name, *_ in rows:
+        (tmp_path / str(name)).touch()
+    rows[1] = ("1.png", 0.4, 0.4)  # not among those that are looked at together
+    rows[2] = ("2.png", 0.4, "n/a")
+    rows[3] = ("3.png", "", "")
+    table = write(tmp_path / "t.csv", ["path", "a", "b"], rows[:2] + rows[4:])
+    text = fault(table, "HS-DATA-053")
+    assert "row 3: the probabilities 0.4 0.4 are not from 0 to 1, or do not sum to 1" in text
+    rows[1] = ("1.png", 0.4, 0.6)
+    write(table, ["path", "a", "b"], rows[:2] + rows[3:])
+    assert "left out: 1 row without a class" in list_manifest(table).notes
+    text = fault(write(table, ["path", "a", "b"], rows), "HS-DATA-052")
+    assert "Several columns could be the class: 'a' and 'b'." in text
 
 
 @pytest.mark.parametrize("separator", [";", "|", ","])
