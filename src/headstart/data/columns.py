@@ -145,7 +145,7 @@ def find_roles(
         seen: Its content.
         given: Columns that the user named, by `ROLES`.
         is_there: Whether a path of the table leads to a file.
-        label_needed: False: classes may come from elsewhere.
+        label_needed: False: classes come from elsewhere.
 
     Raises:
         DataError: HS-DATA-051 (no column of paths, or several), HS-DATA-052 (the same of classes),
@@ -193,7 +193,7 @@ class _Finder:
         if label is not None:
             column = self.seen.columns[label]
             probability = column.probable and column.fractions
-        else:
+        elif self.label_needed:
             try:
                 label, soft, probability = self.label(taken)
             except DataError as fault:
@@ -293,8 +293,6 @@ class _Finder:
             if len(probabilities) == 1 and not categories:
                 return probabilities[0], (), True
             named = sorted((*categories, *probabilities))
-        if not named and not self.label_needed:
-            return None, (), False
         names = [self.table.names[i] for i in named]
         what = (
             f"Several columns could be the class: {quoted(names)}."

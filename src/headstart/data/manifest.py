@@ -25,7 +25,7 @@ from headstart.data.folders import check_is_folder, label_of
 from headstart.data.listing import Entries, Listing, listed, nfc, raise_all, split_faults
 from headstart.data.relocation import Relocation, is_file, place, relocation, with_slashes
 from headstart.data.tables import Row, Table, is_number, open_table, unreadable
-from headstart.errors import SHOWN_DETAILS, DataError, nearest
+from headstart.errors import SHOWN_DETAILS, ConfigError, DataError, nearest
 
 MISSING_SHARE = 0.05  # of the rows; more missing files are an error, fewer are left out and named
 SHOWN_FAULTS = 1000  # faults of rows that are put into words
@@ -46,7 +46,7 @@ def list_manifest(
         path: The table; what it is decides its content.
         images: The folder that its paths begin in; None: the table's own.
         columns: Which column is ``path``, ``label``, ``split`` or ``group``; what is not said is found.
-        label_from: Where no column holds classes: take them from the folders in the paths.
+        label_from: Take classes from the folders in the paths, not from a column.
         exclude: Paths, parts of paths and classes to leave out; ``*`` and ``?`` as in a shell.
         require_split: Whether the data are for training.
 
@@ -54,8 +54,15 @@ def list_manifest(
         DataError: HS-DATA-050 (no table), -051 and -052 (which column?), -053 (rows that cannot be used),
             -054 (several classes in a row), -055 (files are missing), -056 (paths of another place), -057 (no
             such column), -003, -004, -008, -012 as for folders, -016 (several of them).
+        ConfigError: HS-CONFIG-007, classes both from a column and from folders.
         MissingExtraError: HS-INSTALL-001, Parquet needs pyarrow.
     """
+    if label_from is not None and "label" in (columns or {}):
+        raise ConfigError(
+            "HS-CONFIG-007",
+            "These settings contradict each other.",
+            details=["--label-from takes the class from the paths, --columns label=... from a column"],
+        )
     base = path.parent if images is None else images
     check_is_folder(base)
     table = open_table(path)

@@ -203,7 +203,7 @@ def kind_of_file(path: Path) -> str:
 def table_in(folder: Path, exclude: Sequence[str] = ()) -> Path | None:
     """The table of a folder whose pictures lie in it, or in one folder that is no part of a split."""
     tables, folders, pictures = [], [], False
-    with os.scandir(folder) as items:
+    with contextlib.suppress(PermissionError), os.scandir(folder) as items:  # is told when it is listed
         for item in items:
             if is_ignored(item.name, item.is_dir()) or item.name in exclude:
                 continue
@@ -223,7 +223,7 @@ def table_in(folder: Path, exclude: Sequence[str] = ()) -> Path | None:
 def parquet_files(folder: Path) -> list[Path]:
     """The Parquet files of a folder that holds nothing else to train on, at its top or in ``data/``."""
     for place in (folder, folder / "data"):
-        if place.is_dir():
+        if place.is_dir() and os.access(place, os.R_OK):
             names = [path for path in place.iterdir() if not is_ignored(path.name, path.is_dir())]
             found = sorted(path for path in names if path.suffix.lower() == ".parquet" and path.is_file())
             if found and not any(path.is_dir() for path in names) and _hold_pictures(found):

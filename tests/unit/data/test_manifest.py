@@ -20,7 +20,7 @@ from headstart.data.listing import Listing
 from headstart.data.manifest import list_manifest
 from headstart.data.preprocess import Preprocess
 from headstart.data.sources import SourceOptions
-from headstart.errors import DataError
+from headstart.errors import ConfigError, DataError
 
 SPEC = Preprocess(16, 20, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -228,6 +228,15 @@ def test_no_paths_and_no_classes(folder: Path) -> None:
     assert "No column of the table holds classes." in text and "--label-from parent" in text
     assert classes(list_manifest(table, label_from="parent")) == dict(rows_of(folder))
     assert set(classes(list_manifest(table, label_from="path")).values()) == {"imgs/cat", "imgs/dog"}
+
+
+def test_folders_win_over_a_column_of_classes_if_asked_for(folder: Path) -> None:
+    rows = [(p, "red" if i % 3 else "blue") for i, (p, _) in enumerate(rows_of(folder))]
+    table = write(folder / "t.csv", ["path", "label"], rows)
+    assert classes(list_manifest(table, label_from="parent")) == dict(rows_of(folder))
+    with pytest.raises(ConfigError, match="contradict") as caught:
+        list_manifest(table, label_from="parent", columns={"label": "label"})
+    assert caught.value.code == "HS-CONFIG-007"
 
 
 def test_a_table_without_header(folder: Path) -> None:
