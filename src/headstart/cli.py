@@ -18,7 +18,7 @@ from cyclopts.config import Dict
 
 import headstart
 from headstart import launch
-from headstart.config import DEFAULT_MODEL, Fit, TrainConfig, from_mapping, read_yaml, to_mapping
+from headstart.config import DEFAULT_MODEL, Fit, LabelFrom, TrainConfig, from_mapping, read_yaml, to_mapping
 from headstart.errors import HeadstartError, UsageError
 from headstart.model.card import has_model
 
@@ -44,7 +44,7 @@ app = App(
 
 @app.command
 def train(
-    data: Path | None = None,
+    data: str | None = None,
     /,
     settings: TrainConfig = TrainConfig(),  # noqa: B008
     *,
@@ -55,7 +55,9 @@ def train(
     """Fine-tune on a folder of pictures, and evaluate.
 
     Args:
-        data: Folder with one folder of pictures per class; or with train/ and test/ (or val/) that hold them.
+        data: Folder with one folder of pictures per class, or with train/ and test/ (or val/) that hold them;
+            or a table of paths and classes (CSV, TSV, JSON Lines, Parquet); or a zip or tar archive, or its
+            address.
         config: Settings from a YAML file, such as the config.yaml of a run; flags win over it.
         resume: Go on with an interrupted run, with its pictures and settings, from its last checkpoint.
         json: Print the result as one JSON object.
@@ -76,7 +78,7 @@ def train(
 
 @app.command
 def tune(
-    data: Path | None = None,
+    data: str | None = None,
     /,
     settings: TrainConfig = TrainConfig(),  # noqa: B008
     *,
@@ -113,8 +115,11 @@ def tune(
 
 @app.command(alias="val")
 def evaluate(
-    *paths: Path,
+    *paths: str,
     exclude: Patterns = (),
+    images: Path | None = None,
+    columns: Patterns = (),
+    label_from: LabelFrom | None = None,
     workers: Annotated[int | None, Parameter(alias="-j")] = None,
     device: str | None = None,
     json: Json = False,
@@ -122,22 +127,26 @@ def evaluate(
     """Figures of a run, on its own held-out pictures or on others; several runs are compared.
 
     Args:
-        paths: One or several runs, and optionally a folder of pictures: RUN... [DATA].
+        paths: One or several runs, and optionally pictures as for `headstart train`: RUN... [DATA].
         exclude: Leave out files and folders whose relative path matches this pattern (repeatable).
+        images: Where DATA is a table: the folder that its paths begin in.
+        columns: Where DATA is a table: which column holds what, such as label=species (repeatable).
+        label_from: Which of nested folders name the class: top, parent, path.
         workers: Threads that read pictures.
         device: cpu, cuda, cuda:1, mps.
         json: Print the figures as one JSON object.
     """
     runs, data = split_paths(paths)
-    found = headstart.evaluate(*runs, data=data, exclude=exclude, workers=workers, device=device)
+    source: dict[str, Any] = {"images": images, "columns": columns, "label_from": label_from}
+    found = headstart.evaluate(*runs, data=data, exclude=exclude, workers=workers, device=device, **source)
     if json and launch.place().rank == 0:
         show_json(found)
     return 0
 
 
-def split_paths(paths: Sequence[Path]) -> tuple[list[Path], Path | None]:
-    """Runs and the data folder behind them, told apart by the model that a run holds."""
-    is_run = [has_model(path) for path in paths]
+def split_paths(paths: Sequence[str]) -> tuple[list[str], str | None]:
+    """Runs and the data behind them, told apart by the model that a run holds."""
+    is_run = [has_model(Path(path)) for path in paths]
     if len(paths) >= 2 and is_run[0] and not is_run[-1]:
         return list(paths[:-1]), paths[-1]
     if not paths:
@@ -192,7 +201,7 @@ def predict(
 
 @app.command
 def show(
-    data: Path,
+    data: str,
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("show"),
@@ -200,9 +209,13 @@ def show(
     img_size: Annotated[int | None, Parameter(alias="--imgsz")] = None,
     recipe: str = "default",
     fit: Fit | None = None,
+    crop: str | None = None,
     augment: str | None = None,
     per_class: int = 4,
     seed: int = 0,
+    images: Path | None = None,
+    columns: Patterns = (),
+    label_from: LabelFrom | None = None,
     exclude: Patterns = (),
     json: Json = False,
 ) -> int:
@@ -215,9 +228,13 @@ def show(
         img_size: Input size in pixels.
         recipe: Whose views are shown: default, d2l.
         fit: How a picture becomes square: crop, pad, squash. Default: the recipe's.
+        crop: Only this part of each picture: LEFT,TOP,WIDTH,HEIGHT in pixels, or in fractions.
         augment: Random views to show: none, flip, default, d2l, dihedral. Default: the recipe's.
         per_class: Pictures of each class in classes.png.
         seed: Of the sample and the random views.
+        images: Where DATA is a table: the folder that its paths begin in.
+        columns: Where DATA is a table: which column holds what, such as label=species (repeatable).
+        label_from: Which of nested folders name the class: top, parent, path.
         exclude: Leave out files and folders whose relative path matches this pattern (repeatable).
         json: Print the files as one JSON object.
     """
@@ -229,8 +246,12 @@ def show(
         img_size=img_size,
         recipe=recipe,
         fit=fit,
+        crop=crop,
         augment=augment,
         seed=seed,
+        images=images,
+        columns=columns,
+        label_from=label_from,
         exclude=exclude,
     )
     if json:

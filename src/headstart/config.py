@@ -8,10 +8,11 @@ run's ``config.yaml``. Precedence: defaults < ``--config FILE`` < flags.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +27,7 @@ Fit = Literal["crop", "pad", "squash"]
 Precision = Literal["fp32", "bf16"]
 MemoryFormat = Literal["channels_last", "contiguous"]
 Refit = Literal["none", "train", "all"]
+LabelFrom = Literal["top", "parent", "path"]
 HeadInit = Literal["probe", "xavier", "zeros"]
 Gpus = Literal["all"] | int
 Rate = float | Literal["find"]
@@ -83,6 +85,10 @@ class TrainConfig:
     fit: Fit | None = None
     """How a picture becomes square: crop the centre, pad, or squash. Default: the recipe's (crop)."""
 
+    crop: str | None = None
+    """Use only this part of each picture, for a camera that does not move: LEFT,TOP,WIDTH,HEIGHT, in pixels,
+    or in fractions of the picture if none is above 1. Stored with the model."""
+
     augment: str | None = None
     """Random views in training: none, flip, default, d2l, dihedral. Default: the recipe's."""
 
@@ -133,6 +139,17 @@ class TrainConfig:
     cache: float = 10.0
     """Disk space for resized pictures and activations that later runs use again, GB. 0: none is used."""
 
+    images: Path | None = None
+    """Where DATA is a table: the folder that its paths begin in. Default: the table's own folder."""
+
+    columns: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    """Where DATA is a table: which column holds what, such as label=species; path, label, split and group are
+    found by content otherwise (repeatable)."""
+
+    label_from: LabelFrom | None = None
+    """Which of nested folders name the class: top (the first one), parent (the last one), path (all of them).
+    Default: top; in a table, its column of classes."""
+
     exclude: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     """Leave out files and folders whose relative path matches this pattern (repeatable)."""
 
@@ -155,6 +172,12 @@ class TrainConfig:
                     self.budget,
                     self.budget is None or seconds_of(self.budget) is not None,
                 ),
+                (
+                    "crop",
+                    "LEFT,TOP,WIDTH,HEIGHT in pixels, or in fractions within the picture",
+                    self.crop,
+                    self.crop is None or crop_of(self.crop) is not None,
+                ),
                 ("img_size", "32 or more", self.img_size, self.img_size is None or self.img_size >= 32),
                 ("views", "0 or more", self.views, self.views is None or self.views >= 0),
                 (
@@ -168,6 +191,12 @@ class TrainConfig:
                 ("seed", "0 or more", self.seed, self.seed >= 0),
                 ("gpus", "all, or 1 or more", self.gpus, self.gpus == "all" or self.gpus >= 1),
                 ("cache", "0 or more", self.cache, self.cache >= 0),
+                (
+                    "columns",
+                    "ROLE=COLUMN with the role path, label, split or group, each once",
+                    list(self.columns),
+                    are_columns(self.columns),
+                ),
                 (
                     "name",
                     "one folder name",
@@ -186,6 +215,13 @@ def is_rate(lr: Rate | None) -> bool:
     return lr is None or (lr == "find" if isinstance(lr, str) else lr > 0)
 
 
+def are_columns(columns: Sequence[str]) -> bool:
+    """Whether these are ``ROLE=COLUMN``, each role once."""
+    roles = [item.partition("=")[0] for item in columns]
+    named = all(item.partition("=")[2] for item in columns)
+    return named and len(set(roles)) == len(roles) and set(roles) <= {"path", "label", "split", "group"}
+
+
 def seconds_of(time: str) -> float | None:
     """Seconds of ``30s``, ``2m``, ``1.5h`` or ``1h30m``; None if it is no such time, or none at all."""
     parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", time.replace(" ", "").lower())
@@ -196,6 +232,23 @@ def seconds_of(time: str) -> float | None:
     except ValueError:
         return None
     return total if total > 0 else None
+
+
+def crop_of(text: str) -> tuple[float, float, float, float] | None:
+    """Left, top, width and height of ``10,20,300,200`` or ``0.1,0,0.5,1``; None if it is no such part.
+
+    Four numbers up to 1 are fractions of the picture and must stay inside; others are whole pixels.
+    """
+    try:
+        left, top, width, height = (float(number) for number in text.split(","))
+    except ValueError:
+        return None
+    crop = (left, top, width, height)
+    if not all(math.isfinite(number) for number in crop) or min(left, top) < 0 or min(width, height) <= 0:
+        return None
+    if max(crop) <= 1:
+        return crop if left + width <= 1 + 1e-9 and top + height <= 1 + 1e-9 else None
+    return crop if all(number == int(number) for number in crop) and min(width, height) >= 1 else None
 
 
 def from_mapping(values: Mapping[str, Any], *, where: object = "") -> TrainConfig:

@@ -18,6 +18,7 @@ from headstart import console
 from headstart.config import TrainConfig, to_mapping
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
+from headstart.data.sources import options_of
 from headstart.data.splits import SPLITS
 from headstart.errors import ConfigError, UsageError
 from headstart.evaluation.evaluate import report_lines
@@ -29,6 +30,7 @@ from headstart.run_folder import (
     begun,
     check_same_plan,
     check_unchanged,
+    data_name,
     output_in_data,
     run_folder,
     write_config,
@@ -75,8 +77,9 @@ def train(
     """Fine-tunes a pretrained network on pictures and evaluates it.
 
     Args:
-        data: A folder of pictures (class folders, with or without split folders), or a list of (path, label)
-            or (path, label, split) with split ``train``, ``val`` or ``test``.
+        data: A folder of pictures (class folders, with or without split folders); a table of paths and
+            classes (CSV, TSV, JSON Lines, Parquet); a zip or tar archive of either, or its address; or a list
+            of (path, label) or (path, label, split) with split ``train``, ``val`` or ``test``.
         config: All settings at once.
         resume: A run that was interrupted; it goes on with its own settings and pictures, and on the same
             machine ends in the weights that it would have had. ``data`` says where the pictures are now, if
@@ -137,6 +140,7 @@ def _train(
             dataset, pictures = load_dataset(
                 data,
                 preprocess=preprocess,
+                options=options_of(config),
                 exclude=(*config.exclude, *own_output),
                 selection=recipe.selection,
                 workers=config.workers,
@@ -293,7 +297,8 @@ def show(
         seed=config.seed,
         selection=recipe.selection,
         exclude=config.exclude,
-        name=config.name or "",
+        options=options_of(config),
+        name=config.name or (data_name(data) if isinstance(data, str | PathLike) else ""),
     )
 
 

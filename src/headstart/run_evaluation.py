@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from headstart import console
+from headstart.config import LabelFrom, from_mapping
+from headstart.data.sources import SourceOptions, options_of
 from headstart.evaluation.compare import compare
 from headstart.evaluation.evaluate import report_lines, summary
 from headstart.evaluation.measure import measure, write_evaluation
@@ -30,6 +32,9 @@ def evaluate(
     *runs: Run | str | PathLike[str],
     data: Data | None = None,
     exclude: Sequence[str] = (),
+    images: str | PathLike[str] | None = None,
+    columns: Sequence[str] = (),
+    label_from: LabelFrom | None = None,
     workers: int | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
@@ -39,6 +44,7 @@ def evaluate(
         runs: Runs or their folders.
         data: Pictures to measure on; None: the pictures that each run reported on.
         exclude: Patterns to leave out of ``data``.
+        images, columns, label_from: Of ``data``, as the settings of `headstart.train` of the same names.
         workers: Threads that read pictures.
         device: Where to compute.
 
@@ -51,13 +57,15 @@ def evaluate(
         DataError: as `headstart.evaluation.measure.measure`.
     """
     with joined():
-        return _evaluate(runs, data, exclude, workers, device)
+        checked = from_mapping({"images": images, "columns": columns, "label_from": label_from})
+        return _evaluate(runs, data, exclude, options_of(checked), workers, device)
 
 
 def _evaluate(
     runs: Sequence[Run | str | PathLike[str]],
     data: Data | None,
     exclude: Sequence[str],
+    options: SourceOptions,
     workers: int | None,
     device: str | None,
 ) -> dict[str, Any]:
@@ -72,7 +80,9 @@ def _evaluate(
             table = identified(table.of_split(split), folder)
         else:
             device = own_device(device)
-            table, result, place = measure(folder, data, exclude=exclude, workers=workers, device=device)
+            table, result, place = measure(
+                folder, data, exclude=exclude, options=options, workers=workers, device=device
+            )
             if is_first():
                 place_for_it = claim(folder / "evaluations", data_name(data))
                 write_evaluation(place_for_it, table, result)

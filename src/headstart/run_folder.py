@@ -20,6 +20,7 @@ from headstart import console
 from headstart.config import TrainConfig, from_mapping, read_yaml, to_mapping
 from headstart.data.dataset import Dataset
 from headstart.data.listing import listed
+from headstart.data.sources import is_address, source_name
 from headstart.errors import ConfigError, DataError, RunError, nearest
 from headstart.evaluation.predictions import Predictions
 from headstart.model.card import MODEL_FOLDER, has_model
@@ -160,7 +161,9 @@ def data_of(values: Mapping[str, Any]) -> str | None:
 
 def data_text(data: Data) -> str:
     """How a run's settings name its data."""
-    return str(Path(data).expanduser().absolute()) if isinstance(data, str | PathLike) else A_LIST
+    if not isinstance(data, str | PathLike):
+        return A_LIST
+    return str(data) if is_address(data) else str(Path(data).expanduser().absolute())
 
 
 def check_unchanged(folder: Path, dataset: Dataset) -> None:
@@ -244,7 +247,7 @@ def output_in_data(output: Path, data: Data) -> tuple[str, ...]:
     Raises:
         ConfigError: HS-CONFIG-009, it is the data folder itself.
     """
-    if not isinstance(data, str | PathLike):
+    if not isinstance(data, str | PathLike) or is_address(data):
         return ()
     root, place = Path(data).expanduser().resolve(), output.resolve()
     if place == root:
@@ -273,8 +276,8 @@ def claim(output: Path, name: str) -> Path:
 
 
 def data_name(data: Data) -> str:
-    """A name for these pictures: their folder's, or ``pictures`` for a list."""
-    return (Path(data).absolute().name if isinstance(data, str | PathLike) else "pictures") or "pictures"
+    """A name for these pictures: their folder's or file's, or ``pictures`` for a list."""
+    return (source_name(data) if isinstance(data, str | PathLike) else "pictures") or "pictures"
 
 
 def opened(run: Run | str | PathLike[str]) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from headstart.config import DEFAULT_MODEL, TrainConfig, from_mapping, seconds_of, to_mapping
+from headstart.config import DEFAULT_MODEL, TrainConfig, crop_of, from_mapping, seconds_of, to_mapping
 from headstart.data.preprocess import Preprocess
 from headstart.errors import ConfigError, MissingExtraError
 from headstart.launch import place
@@ -52,6 +52,8 @@ def recipe_and_preprocess(config: TrainConfig) -> tuple[Recipe, Preprocess]:
     preprocess = zoo.preprocess(config.model, config.img_size, fit=recipe.fit)
     if recipe.resize is not None:
         preprocess = dataclasses.replace(preprocess, resize=recipe.resize_for(preprocess.img_size))
+    if config.crop is not None:
+        preprocess = dataclasses.replace(preprocess, crop=crop_of(config.crop))
     return recipe, preprocess
 
 

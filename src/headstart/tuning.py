@@ -21,6 +21,7 @@ from headstart.config import WHAT, TrainConfig, from_mapping, seconds_of
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
+from headstart.data.sources import options_of
 from headstart.errors import ConfigError, DataError, HeadstartError, RunError, UsageError
 from headstart.run import given, refuse_settings, same_pictures, train
 from headstart.run_folder import (
@@ -214,6 +215,7 @@ class Shared:
             self._pictures[config.img_size] = load_dataset(
                 self.search.data,
                 preprocess=preprocess,
+                options=options_of(config),
                 exclude=(*config.exclude, *self.own_output),
                 selection=recipe.selection,
                 workers=config.workers,

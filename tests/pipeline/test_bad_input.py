@@ -99,7 +99,8 @@ def test_no_such_folder(command: Any, data: Path, flags: list[str]) -> None:
 
 def test_a_file_instead_of_a_folder(command: Any, data: Path, flags: list[str]) -> None:
     data.write_bytes(b"PK\x03\x04")
-    assert "This is a file, a folder of pictures is needed." in refused(command, data, flags, "HS-DATA-002")
+    text = refused(command, data, flags, "HS-DATA-002")
+    assert "This file is no table of pictures and no archive, but a damaged zip archive: copy or" in text
 
 
 def test_an_empty_folder(command: Any, data: Path, flags: list[str]) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -195,7 +196,8 @@ def test_the_saved_configuration_gives_equal_weights_with_other_workers(
     config = lite0_run.path / "config.yaml"
     saved = yaml.safe_load(config.read_text(encoding="utf-8"))
     assert saved["workers"] == 1
-    assert {k for k, v in saved.items() if v is None} == {"weights", "name", "budget"}
+    open_fields = {"weights", "name", "budget", "crop", "images", "label_from"}
+    assert {k for k, v in saved.items() if v is None} == open_fields
     assert saved["data"] == str(shapes_folder)
     done = command("train", shapes_folder, "--config", config, "--output", tmp_path, "--workers", 4)
     assert done.code == 0, done.err
@@ -220,11 +222,11 @@ def test_a_run_without_with_and_from_the_cache_ends_in_equal_weights(
     assert_equal_weights(runs[0], runs[1])
     assert_equal_weights(runs[0], runs[2])
 
-    def computed(*args: Any) -> None:
+    def computed(*args: Any, **named: Any) -> None:
         raise AssertionError("computed again")
 
     monkeypatch.setattr("headstart.model.features.FrozenPart._computed", computed)
-    monkeypatch.setattr("headstart.data.decoding.decode", computed)
+    monkeypatch.setattr("headstart.data.preprocess.decode", computed)
     assert_equal_weights(
         runs[0], headstart.train(shapes_folder, output=tmp_path / "runs", **{**tiny, "workers": workers})
     )
@@ -949,3 +951,62 @@ def test_dropout_follows_the_seed(shapes_folder: Path, tmp_path: Path) -> None:
     first, second = (headstart.train(shapes_folder, **settings) for _ in range(2))
     one, two = (load_file(run.model / "model.safetensors") for run in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_crop_is_part_of_the_model(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = shutil.copytree(shapes_folder, tmp_path / "data")
+    small = data / "train" / "dots" / "small.png"
+    Image.new("RGB", (30, 30)).save(small)
+    settings = {**tiny, "epochs": None, "batch_size": None, "strategy": "probe", "crop": "8,0,40,40"}
+    run = headstart.train(data, output=tmp_path / "runs", **settings)
+    said = capsys.readouterr().err
+    assert "train/dots/small.png: 30 x 30 pixels, and the crop reaches to 48 x 40" in said
+    card = json.loads((run.model / "model.json").read_text(encoding="utf-8"))
+    assert card["preprocess"]["crop"] == [8, 0, 40, 40]
+
+    model = headstart.load(run.path)
+    table = run.predictions.of_split("test")
+    for path, row in zip(table.paths, table.probabilities, strict=True):
+        picture = Image.open(data / path).convert("RGB")
+        # the file, the picture in memory, and what the crop leaves of it in another one
+        outside = np.asarray(picture).copy()
+        outside[40:], outside[:, :8], outside[:, 48:] = 255, 255, 255
+        answers = model.predict([data / path, picture, outside])
+        for answer in answers:
+            assert list(answer.probabilities.values()) == pytest.approx(row.tolist(), abs=1e-6)
+    (answer,) = model.predict([small])
+    assert answer.status == "too-small" and "the crop reaches to 48 x 40" in answer.reason
+
+    seen = headstart.show(data, tmp_path / "seen", model="test_efficientnet", img_size=64, crop="0,0,1,0.5")
+    assert all(file.is_file() for file in seen)
+    evaluated = headstart.evaluate(run, data=data)["runs"][str(run.path)]
+    assert evaluated["accuracy"]["value"] == run.accuracy
+
+
+def test_a_table_trains_as_its_folders_do(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], command: Callable[..., Any], flags_of: Any
+) -> None:
+    table = tmp_path / "shapes.csv"
+    files = sorted(shapes_folder.rglob("*.png"))
+    with open(table, "w", encoding="utf-8", newline="") as file:
+        rows = [("\\".join(("D:", "scans", *path.parts[-3:])), *path.parts[-3:-1]) for path in files]
+        csv.writer(file).writerows([("file", "part", "kind"), *rows])
+    settings = {**tiny, "epochs": None, "batch_size": None, "strategy": "probe", "output": tmp_path / "runs"}
+    done = command("train", table, "--images", shapes_folder, *flags_of(settings))
+    assert done.code == 0, done.err
+    assert "CSV table, columns path: file, class: kind, split: part" in done.err
+    run = headstart.Run(tmp_path / "runs" / "shapes")
+    saved = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    assert saved["data"] == str(table) and saved["images"] == str(shapes_folder)
+    by_folder = headstart.train(shapes_folder, **settings)
+    assert run.metrics["fingerprint"] == by_folder.metrics["fingerprint"]
+    assert_equal_weights(run, by_folder)
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", shapes_folder.parent, shapes_folder.name)
+    for data, words in ((table, ("--images", shapes_folder)), (Path(archive).as_uri(), ())):
+        done = command("evaluate", run.path, data, *words, "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["runs"][str(run.path)]["accuracy"]["value"] == run.accuracy
+    refused = command("train", shapes_folder, "--images", shapes_folder, *flags_of(settings))
+    assert refused.code == 2 and "HS-CONFIG-014" in refused.err

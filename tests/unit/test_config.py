@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from headstart.config import TrainConfig, from_mapping, read_yaml, to_mapping
+from headstart.config import TrainConfig, crop_of, from_mapping, read_yaml, to_mapping
 from headstart.errors import ConfigError
 
 
@@ -20,6 +20,7 @@ def refused(call: Any, *arguments: Any, **named: Any) -> ConfigError:
     return caught.value
 
 
+CROP = "crop must be LEFT,TOP,WIDTH,HEIGHT in pixels, or in fractions within the picture, but is"
 RANGES = [
     ({"epochs": -1}, "epochs must be 0 or more, but is -1"),
     ({"lr": 0.0}, "lr must be above 0, or find, but is 0.0"),
@@ -27,6 +28,10 @@ RANGES = [
     ({"lr": float("nan")}, "lr must be above 0, or find, but is nan"),
     ({"batch_size": 0}, "batch_size must be 1 or more, but is 0"),
     ({"img_size": 31}, "img_size must be 32 or more, but is 31"),
+    *(
+        ({"crop": crop}, f"{CROP} {crop!r}")
+        for crop in ("1,2,3", "a,0,1,1", "0,0,0,5", "-1,0,5,5", "0.5,0,0.6,1", "0,0,10.5,10", "0,0,nan,1")
+    ),
     ({"threads": 0}, "threads must be 1 or more, but is 0"),
     ({"workers": 0}, "workers must be 1 or more, but is 0"),
     ({"gpus": 0}, "gpus must be all, or 1 or more, but is 0"),
@@ -42,6 +47,12 @@ def test_ranges(values: dict[str, Any], text: str) -> None:
     error = refused(TrainConfig, **values)
     assert str(error) == f"HS-CONFIG-002: A setting is out of range.\n  - {text}"
     assert refused(from_mapping, values).details == (text,)
+
+
+def test_crops() -> None:
+    assert crop_of("10, 0,300,200") == (10, 0, 300, 200)
+    assert crop_of("0.1,0,.9,1") == (0.1, 0, 0.9, 1)
+    assert crop_of("0.7,0,0.3,1") == (0.7, 0, 0.3, 1)  # a sum that rounds to more than 1 in binary
 
 
 def test_all_ranges_at_once() -> None:

@@ -14,7 +14,6 @@ import PIL
 from PIL import features
 
 from headstart import console
-from headstart.data.images import DECODER_VERSION
 from headstart.data.preprocess import Preprocess
 from headstart.data.store import ArrayStore, Entry, SegmentWriter, make_room
 from headstart.storage import home
@@ -82,9 +81,11 @@ def picture_signature(preprocess: Preprocess) -> dict[str, Any]:
     """All that decides the pixels of a resized picture, beside its file."""
     intensity = preprocess.intensity
     return {
-        "decoder": DECODER_VERSION,
+        "decoder": preprocess.decoder,
         "pillow": PIL.__version__,
         "jpeg": features.version("libjpeg_turbo") or features.version("jpg"),
+        "colour": features.version("littlecms2"),
+        "crop": preprocess.crop,
         "fit": preprocess.fit,
         "size": preprocess.img_size if preprocess.fit == "pad" else preprocess.resize,
         "interpolation": preprocess.interpolation,

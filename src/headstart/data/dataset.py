@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from headstart import console
 from headstart.data.cache import Cache
 from headstart.data.decoding import Decoded
-from headstart.data.folders import list_folder
 from headstart.data.images import RANGE_GUESSED, intensity_range
-from headstart.data.listing import list_pairs
-from headstart.data.pictures import Pictures, available_memory, changed
+from headstart.data.listing import Entries, Listing
+from headstart.data.pictures import Files, Pictures, available_memory, changed
 from headstart.data.preprocess import Preprocess
 from headstart.data.reading import read_pictures
 from headstart.data.review import (
@@ -34,12 +33,14 @@ from headstart.data.review import (
     notes_on_left_out,
     notes_on_room,
 )
-from headstart.data.splits import SPLITS, Assignment, assign_splits
+from headstart.data.sources import SourceOptions, list_source
+from headstart.data.splits import SPLITS, Assignment, assign_splits, keys_of_groups
 from headstart.errors import nearest
 from headstart.storage import write_atomic
 
 CSV_COLUMNS = ("path", "class", "split", "group", "file_hash", "status")
 SHOWN_CLASSES = 20
+HASHES: Any = np.dtypes.StringDType()  # a third of the memory of <U64
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +54,15 @@ class Dataset:
         labels: int64 [n].
         splits: ``train``, ``selection``, ``val`` or ``test``, [n].
         file_hashes: SHA-256 of the bytes, hexadecimal, [n].
-        groups: Pictures of one group never lie on two sides of a split that headstart makes, [n]. Today the
-            file hash: a group is a set of exact duplicates.
+        groups: Pictures of one group never lie on two sides of a split that headstart makes, [n]. The group
+            that a table names; else the file hash: a set of exact duplicates.
         left_out: Files that are no picture or cannot be read.
         notes: Everything guessed, ignored or left out; to be printed.
-        layout: ``split-folders``, ``class-folders`` or ``list``.
+        layout: ``split-folders``, ``class-folders``, ``list`` or ``table``.
         reported_split: The split that results are reported on and that nothing is chosen on.
+        soft: Probabilities that a table gives, float32 [n, len(soft_classes)]; None where there are none. The
+            label is the likeliest class.
+        soft_classes: Their classes, in the order of the table.
     """
 
     root: Path
@@ -72,6 +76,8 @@ class Dataset:
     notes: tuple[str, ...]
     layout: str
     reported_split: str
+    soft: NDArray[np.float32] | None = None
+    soft_classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -103,17 +109,24 @@ class Dataset:
     def write_csv(self, path: Path) -> None:
         """Writes the table: `CSV_COLUMNS`, UTF-8; ``status`` is ``ok`` or why a file was left out.
 
+        Where a table gave probabilities, they follow as ``prob:CLASS``.
+
         Raises:
             RunError: HS-RUN-001 to -003.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
+        writer.writerow((*CSV_COLUMNS, *(f"prob:{name}" for name in self.soft_classes)))
         for i, name in enumerate(self.paths):
             class_name = self.classes[self.labels[i]]
-            writer.writerow((name, class_name, self.splits[i], self.groups[i], self.file_hashes[i], "ok"))
+            soft = () if self.soft is None else map(str, self.soft[i])
+            writer.writerow(
+                (name, class_name, self.splits[i], self.groups[i], self.file_hashes[i], "ok", *soft)
+            )
         for item in self.left_out:
-            writer.writerow((item.path, item.class_name, "", "", "", item.kind))
+            writer.writerow(
+                (item.path, item.class_name, "", "", "", item.kind, *("" for _ in self.soft_classes))
+            )
         # File names that are no valid UTF-8 keep their bytes.
         write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
@@ -135,6 +148,7 @@ class Dataset:
             "split-folders": "split given by folders",
             "class-folders": "class folders, split made here",
             "list": "from a list",
+            "table": "from a table",
         }[self.layout]
         if self.layout == "class-folders" and present == ["test"]:
             kind = "class folders"
@@ -149,6 +163,7 @@ def load_dataset(
     data: str | PathLike[str] | Sequence[Sequence[Any]],
     *,
     preprocess: Preprocess,
+    options: SourceOptions | None = None,
     exclude: Sequence[str] = (),
     selection: float = 0.2,
     workers: int | None = None,
@@ -160,9 +175,11 @@ def load_dataset(
     """Reads every file once: hashed, decoded to its end, resized, kept in memory.
 
     Args:
-        data: A folder (see `headstart.data.folders`), or (path, label[, split]) of each picture.
+        data: A folder, a table, an archive or its address (see `headstart.data.sources`), or (path, label[,
+            split]) of each picture.
         preprocess: Its ``intensity`` is decided here from the training pictures if it is None and there are
             pictures with a high bit depth; read it from ``pictures.preprocess``.
+        options: What is said of the source: its images, columns, nested folders.
         exclude: Names or relative paths to leave out, with ``*`` and ``?``.
         selection: Part of train that is set aside for choices where the data bring none; 0: nothing is.
         workers: Threads; the result does not depend on them. None: one per processor.
@@ -178,14 +195,11 @@ def load_dataset(
         The table and its pictures; same order, same length.
 
     Raises:
-        DataError: HS-DATA-001 to -017, with all faults of the data at once.
+        DataError: HS-DATA-001 to -017 and -050 to -057, with all faults of the data at once.
     """
     memory = available_memory() // 2 if memory_limit is None else memory_limit
-    if isinstance(data, str | PathLike):
-        listing = list_folder(Path(data).expanduser(), exclude=exclude, require_split=require_split)
-    else:
-        listing = list_pairs(data, require_split=require_split)
-    files = [listing.root / entry.path for entry in listing.entries]
+    listing = list_source(data, options=options, exclude=exclude, require_split=require_split)
+    files = Files(listing.root, [entry.path for entry in listing.entries])
     results, held = read_pictures(
         files,
         preprocess,
@@ -196,7 +210,7 @@ def load_dataset(
         watch=watch,
     )
     ok = [i for i, result in enumerate(results) if result.fault is None]
-    entries = [listing.entries[i] for i in ok]
+    entries = listing.entries if len(ok) == len(results) else Entries.of(listing.entries[i] for i in ok)
     left_out = tuple(
         LeftOut(entry.path, entry.class_name, result.fault.kind, result.fault.reason)
         for entry, result in zip(listing.entries, results, strict=True)
@@ -207,17 +221,18 @@ def load_dataset(
     index = {name: c for c, name in enumerate(classes)}
     labels = np.array([index[entry.class_name] for entry in entries], np.int64)
     hashes = [results[i].file_hash for i in ok]
+    groups = [entry.group for entry in entries]
     assignment = assign_splits(
         [entry.split for entry in entries],
         labels,
-        hashes,
+        keys_of_groups(hashes, groups) if any(groups) else hashes,
         classes,
         selection=selection,
         split_needed=require_split,
     )
     kept = [held[i] for i in ok]
     read = [results[i] for i in ok]
-    files = [files[i] for i in ok]
+    files = files.of(ok)
     wait_for_range = require_split and preprocess.intensity is None
     preprocess, depth_notes = _with_intensity(preprocess, read, assignment, decide=require_split)
     if depth_notes and wait_for_range:
@@ -245,21 +260,34 @@ def load_dataset(
         *depth_notes,
         *notes_on_room(len(pictures), pictures.at_hand),
     )
+    file_hashes = np.array(hashes, dtype=HASHES)
     dataset = Dataset(
         root=listing.root,
         classes=classes,
-        paths=np.array([entry.path for entry in entries], dtype=object),
+        paths=np.array(files.names, dtype=object),
         labels=labels,
         splits=assignment.splits,
-        file_hashes=np.array(hashes, dtype=np.str_),
-        groups=np.array(hashes, dtype=np.str_),
+        file_hashes=file_hashes,
+        groups=(
+            np.array([name or own for name, own in zip(groups, hashes, strict=True)], dtype=HASHES)
+            if any(groups)
+            else file_hashes
+        ),
         left_out=left_out,
         # A file name may hold bytes that no terminal and no UTF-8 file takes.
         notes=tuple(note.encode("utf-8", "backslashreplace").decode("utf-8") for note in notes),
         layout=listing.layout,
         reported_split=assignment.reported,
+        soft=_soft(listing, files.names),
+        soft_classes=listing.soft_classes,
     )
     return dataset, pictures
+
+
+def _soft(listing: Listing, paths: Sequence[str]) -> NDArray[np.float32] | None:
+    if not listing.soft:
+        return None
+    return np.array([listing.soft[path] for path in paths], np.float32)
 
 
 def _with_intensity(

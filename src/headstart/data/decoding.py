@@ -14,14 +14,14 @@ from typing import Any
 from headstart import console
 from headstart.data.cache import PictureCache
 from headstart.data.formats import UnreadableImage, read_file
-from headstart.data.images import Extremes, decode, to_rgb
+from headstart.data.images import Extremes, to_rgb
 from headstart.data.preprocess import Pixels, Preprocess
 from headstart.data.store import Entry
 
 AHEAD = 4  # files per thread that may be decoded before their turn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """What one file gave.
 
@@ -31,7 +31,9 @@ class Decoded:
         file_hash: SHA-256 of the bytes, hexadecimal; empty if the file has a fault.
         fault: Why there is no picture.
         extremes: Range of values of a high-bit-depth picture.
-        animated, deep_colour, turned: as in `headstart.data.images.Picture`.
+        animated, deep_colour, turned, damaged_profile: as in `headstart.data.images.Picture`.
+        profiled: Its colours were converted to sRGB.
+        reduced: It is a giant JPEG, decoded at a reduced scale.
         cached: The pixels come from the cache.
     """
 
@@ -42,6 +44,9 @@ class Decoded:
     animated: bool = False
     deep_colour: bool = False
     turned: bool = False
+    profiled: bool = False
+    damaged_profile: bool = False
+    reduced: bool = False
     cached: bool = False
 
     def facts(self) -> dict[str, Any]:
@@ -50,6 +55,9 @@ class Decoded:
             "animated": self.animated,
             "deep_colour": self.deep_colour,
             "turned": self.turned,
+            "profiled": self.profiled,
+            "damaged_profile": self.damaged_profile,
+            "reduced": self.reduced,
             "extremes": self.extremes,
         }
 
@@ -68,7 +76,7 @@ def decode_file(
         file_hash = hashlib.sha256(data).hexdigest()
         if cache is not None and (entry := cache.get(file_hash)) is not None:
             return from_cache(file_hash, entry)
-        picture = decode(data)
+        picture = preprocess.decoded(data)
         extremes = picture.extremes()
         pixels = None
         if extremes is None or preprocess.intensity is not None or not common_range:
@@ -85,6 +93,9 @@ def decode_file(
         picture.animated,
         picture.deep_colour,
         picture.turned,
+        bool(picture.profile),
+        picture.damaged_profile,
+        picture.scale > 1,
     )
 
 

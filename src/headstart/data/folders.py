@@ -1,8 +1,8 @@
 """Understands a data folder by names only.
 
 Accepted: ``train/`` with ``test/`` and/or ``val/`` (usual spellings, any case) that hold class folders; class
-folders alone. A class is the first folder below the split, whatever lies deeper. All structural faults are
-reported at once.
+folders alone. A class is the first folder below the split, whatever lies deeper, unless asked for otherwise
+(``label_from``). All structural faults are reported at once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headstart.config import LabelFrom
 from headstart.console import counted
 from headstart.data.formats import HEAD_BYTES, PICTURE_SUFFIXES, UnreadableImage, recognise
 from headstart.data.listing import (
@@ -32,11 +33,14 @@ from headstart.errors import DataError, nearest
 LAYOUTS = "train/CLASS/*.jpg and test/CLASS/*.jpg (or val/), or CLASS/*.jpg alone"
 
 
-def list_folder(root: Path, *, exclude: Sequence[str] = (), require_split: bool = True) -> Listing:
+def list_folder(
+    root: Path, *, exclude: Sequence[str] = (), require_split: bool = True, label_from: LabelFrom = "top"
+) -> Listing:
     """Understands the layout of a folder.
 
     Args:
         exclude: Names or relative paths to leave out; ``*`` and ``?`` as in a shell.
+        label_from: Which of nested folders name the class.
         require_split: Whether the data are for training; otherwise one class and a lone ``test/`` are fine.
 
     Raises:
@@ -46,7 +50,19 @@ def list_folder(root: Path, *, exclude: Sequence[str] = (), require_split: bool 
             (no permission), -016 (several of them).
     """
     check_is_folder(root)
-    return _FolderReader(root, tuple(pattern.rstrip("/") for pattern in exclude), require_split).read()
+    patterns = tuple(pattern.rstrip("/") for pattern in exclude)
+    return _FolderReader(root, patterns, require_split, label_from).read()
+
+
+def label_of(path: str, label_from: LabelFrom) -> str:
+    """The class that the folders of a path name: the first one, the last one, or all; empty without any.
+
+    ``path`` begins below the split.
+    """
+    folders = nfc(path).split("/")[:-1]
+    if not folders:
+        return ""
+    return {"top": folders[0], "parent": folders[-1], "path": "/".join(folders)}[label_from]
 
 
 def check_is_folder(root: Path) -> None:
@@ -57,7 +73,7 @@ def check_is_folder(root: Path) -> None:
             "HS-DATA-002",
             "This is a file, a folder of pictures is needed.",
             where=root,
-            fix="Give the folder that holds the class folders; extract an archive first.",
+            fix="Give the folder that holds the pictures.",
         )
     parent = root.parent
     folders = [p.name for p in parent.iterdir() if p.is_dir()] if parent.is_dir() else []
@@ -76,6 +92,7 @@ class _FolderReader:
     root: Path
     exclude: tuple[str, ...]
     require_split: bool
+    label_from: LabelFrom = "top"
     faults: list[DataError] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     excluded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -203,17 +220,42 @@ class _FolderReader:
                 )
             found = [path for name in names for path in self.walk(f"{prefix}/{name}".lstrip("/"))]
             nested += [p for p in found if nfc(p.split("/")[-2]).lower() in SPLIT_NAMES]
-            entries += [Entry(path, class_name, split) for path in found]
-            if found:
-                present.add(class_name)
-            else:
+            below = len(prefix) + 1 if prefix else 0
+            labels = [class_name] * len(found)
+            if self.label_from != "top":
+                labels = [label_of(path[below:], self.label_from) for path in found]
+            entries += [Entry(path, label, split) for path, label in zip(found, labels, strict=True)]
+            present.update(labels)
+            if not found:
                 empty.append(class_name)
+        if self.label_from == "top":
+            self.note_nested(prefix, list(spellings))
         if nested and not split:
             self.notes.append(
                 f"folders inside class folders are named like parts of a split ({nested[0]}): "
                 "they are read as parts of their class, not as a split"
             )
         return entries, present, sorted(empty)
+
+    def note_nested(self, prefix: str, classes: list[str]) -> None:
+        """Class folders that all hold the same folders: perhaps those are the classes."""
+        inside: list[set[str]] = []
+        for name in classes[:50]:
+            try:
+                with os.scandir(self.root / prefix / name) as items:
+                    inside.append({nfc(i.name) for i in items if i.is_dir() and not is_ignored(i.name, True)})
+            except OSError:
+                return
+        common = set.intersection(*inside) if inside else set()
+        if (
+            len(classes) > 1
+            and len(common) > 1
+            and not {name.lower() for name in common} & SPLIT_NAMES.keys()
+        ):
+            self.notes.append(
+                f"each of {quoted(classes[:3])} holds the folders {listed(sorted(common))}: the class is the "
+                "first folder; if it is the inner one, add --label-from parent"
+            )
 
     def walk(self, folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
         """Relative paths of all visible files below a folder; links are followed, but not in circles."""
@@ -321,7 +363,10 @@ class _FolderReader:
         name = classes[0] if classes else ""
         inside = self.visible(self.root / name)[0] if name and (self.root / name).is_dir() else []
         if len(inside) > 1:
-            fix = f"If the classes are inside ({listed(inside)}), give the folder {self.root / name}"
+            fix = (
+                f"If the classes are inside ({listed(inside)}), give the folder {self.root / name}, or add "
+                "--label-from parent"
+            )
         else:
             fix = "Add a folder with pictures of something else (for example 'other')."
         self.faults.append(

@@ -35,7 +35,7 @@ class UnreadableImage(Exception):  # noqa: N818 - a fact about a file, mostly a 
 
     Attributes:
         kind: ``empty``, ``lfs-pointer``, ``not-an-image``, ``truncated`` (or damaged), ``too-large``,
-            ``unsupported``, ``missing`` or ``forbidden``.
+            ``too-small``, ``unsupported``, ``missing`` or ``forbidden``.
         reason: The same in words, for a person.
     """
 
@@ -58,7 +58,8 @@ def read_file(path: Path) -> bytes:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
             recognise(head)
-            return head + file.read()
+            file.seek(0)
+            return file.read()  # in one piece: `head + rest` would hold a giant twice
     except FileNotFoundError:
         raise UnreadableImage("missing", "the file does not exist") from None
     except PermissionError:

@@ -1,8 +1,10 @@
 """From a file to an RGB picture: the one decoder of training, validation, prediction, export and serving.
 
 A file is recognised by its content, never by its name. Orientation from EXIF is applied, transparency is
-laid on white, palettes, grey, CMYK and high bit depths become 8-bit RGB, of an animation the first frame
-counts. A file that cannot be decoded to its last line raises `UnreadableImage`: half pictures are refused.
+laid on white, palettes, grey, CMYK and high bit depths become 8-bit RGB, colour profiles become sRGB, of an
+animation the first frame counts. A file that cannot be decoded to its last line raises `UnreadableImage`:
+half pictures are refused. A giant JPEG is decoded at a reduced scale (see `reduction`), other giants are
+refused from their header.
 
 Colour pictures with 16 bits per channel keep the upper 8 (Pillow reads no more). Grey ones keep their
 range: see `IntensityRange`.
@@ -11,21 +13,22 @@ range: see `IntensityRange`.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import (
     BmpImagePlugin,
-    ExifTags,
     GifImagePlugin,
     Image,
+    ImageChops,
     ImageFile,
     ImageOps,
     JpegImagePlugin,
@@ -35,11 +38,25 @@ from PIL import (
     features,
 )
 
+from headstart.data.colour import DamagedProfileError, conversion
 from headstart.data.formats import HEAD_BYTES, PICTURE_SUFFIXES, UnreadableImage, read_file, recognise
+from headstart.data.limits import (
+    GIANT_PIXELS,
+    MAX_JPEG_PIXELS,
+    MAX_PIXELS,
+    Shrinkable,
+    check_webp_size,
+    orientation,
+    reduction,
+    scale_of,
+    too_large,
+)
 
 __all__ = [
     "DECODER_VERSION",
+    "GIANT_PIXELS",
     "HEAD_BYTES",
+    "MAX_JPEG_PIXELS",
     "MAX_PIXELS",
     "PICTURE_SUFFIXES",
     "RANGE_GUESSED",
@@ -54,15 +71,16 @@ __all__ = [
     "read_file",
     "read_rgb",
     "recognise",
+    "reduction",
     "to_rgb",
     "turned_upright",
 ]
 
-DECODER_VERSION = 1
-"""Rises with every change that can alter a decoded pixel."""
+DECODER_VERSION = 2
+"""Rises with every change that can alter a decoded pixel; a saved model keeps the one that it was made with.
 
-MAX_PIXELS = 200_000_000
-"""Largest picture that is decoded, width x height, checked in the header before memory is taken."""
+1: no colour profiles, no reduced scale, CMYK JPEGs are read as Adobe writes them. 2: as described above.
+"""
 
 HIGH_DEPTH_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 BITS = (8, 10, 12, 14, 16, 32)
@@ -99,6 +117,9 @@ class Picture:
         animated: There are more frames than the one read.
         deep_colour: Colour with 16 bits per channel, of which the upper 8 were kept.
         turned: EXIF asked for a rotation or a mirror image, which was done.
+        profile: ICC profile to be applied in the conversion to RGB; empty: there is none, or it says sRGB.
+        damaged_profile: The file has a profile that cannot be used.
+        scale: The sides of the file's picture are so many times longer: 1, or 2, 4 or 8 of a giant JPEG.
     """
 
     image: Image.Image
@@ -106,6 +127,9 @@ class Picture:
     animated: bool = False
     deep_colour: bool = False
     turned: bool = False
+    profile: bytes = field(default=b"", repr=False)
+    damaged_profile: bool = False
+    scale: int = 1
 
     @property
     def high_depth(self) -> bool:
@@ -173,13 +197,19 @@ def intensity_range(extremes: Iterable[tuple[float, float, bool]]) -> IntensityR
     return IntensityRange(low, high if high > low else low + 1.0)
 
 
-def decode(data: bytes) -> Picture:
+def decode(data: bytes, shrinkable: Shrinkable | None = None, *, version: int = DECODER_VERSION) -> Picture:
     """Decodes a whole file to its upright picture, in the mode that the file has.
+
+    Args:
+        data: The bytes of the file.
+        shrinkable: For giant JPEGs, see `reduction`; None: they shrink as little as possible.
+        version: Of the decoder that a saved model was made with, see `DECODER_VERSION`.
 
     Raises:
         UnreadableImage: as `read_rgb`.
     """
     name = recognise(data[:HEAD_BYTES])
+    check_webp_size(name, data)
     with pillow_set_up():
         try:
             image = decoder_of(name)(io.BytesIO(data), "")
@@ -189,7 +219,8 @@ def decode(data: bytes) -> Picture:
             raise too_large(None) from None
         except Exception as error:  # each format's decoder has exceptions of its own
             raise fault_of(name, error) from None
-        if image.width * image.height > MAX_PIXELS:
+        scale = scale_of(name, image, data, shrinkable) if version > 1 else 1
+        if scale == 1 and image.width * image.height > MAX_PIXELS:
             raise too_large(image)
         try:
             animated = is_animated(name, image)
@@ -200,30 +231,60 @@ def decode(data: bytes) -> Picture:
                 and image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
             )
             turned = is_turned(image)
+            if scale > 1:
+                image.draft(image.mode, (image.width // scale, image.height // scale))
+            plain_cmyk = name == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info
             image = turned_upright(image)
+            if plain_cmyk and version > 1:  # Pillow takes all of them for Adobe's, whose values are inverted
+                image = ImageChops.invert(image)
         except MemoryError:
             raise too_large(image) from None
         except Exception as error:
             raise fault_of(name, error) from None
-    return Picture(image, white_is_zero, animated, deep_colour, turned)
+    picture = Picture(image, white_is_zero, animated, deep_colour, turned, scale=scale)
+    return with_profile(picture) if version > 1 else picture
+
+
+def with_profile(picture: Picture) -> Picture:
+    """The picture with the colour profile of its file, if that changes colours."""
+    image = picture.image
+    profile = image.info.get("icc_profile")
+    if not isinstance(profile, bytes) or not profile or picture.high_depth:
+        return picture
+    try:
+        made = conversion(profile, image.mode)
+    except DamagedProfileError:
+        return dataclasses.replace(picture, damaged_profile=True)
+    if made.transform is None:
+        return picture
+    return dataclasses.replace(picture, profile=profile)
 
 
 def to_rgb(picture: Picture, intensity: IntensityRange | None = None) -> Image.Image:
-    """RGB, 8 bits per channel: transparency on white, high bit depths scaled by ``intensity``.
+    """RGB, 8 bits per channel: colour profile applied, transparency on white, high bit depths scaled by
+    ``intensity``.
 
     Raises:
         UnreadableImage: A colour space that Pillow cannot convert.
     """
     image = picture.image
-    if image.mode == "RGB" and "transparency" not in image.info:
+    if image.mode == "RGB" and "transparency" not in image.info and not picture.profile:
         return image
     if picture.high_depth:
         decided = intensity or intensity_range([e for e in (picture.extremes(),) if e is not None])
         return scaled(image, decided, picture.white_is_zero)
     with pillow_set_up():
         try:
+            alpha = None
             if image.has_transparency_data:
                 image = image.convert("RGBA")
+                alpha = image.getchannel("A")
+            if picture.profile:
+                made = conversion(picture.profile, picture.image.mode)
+                image = made(image.convert(made.mode))
+            if alpha is not None:
+                image = image.convert("RGB")
+                image.putalpha(alpha)
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert("RGB")
         except MemoryError:
@@ -234,9 +295,10 @@ def to_rgb(picture: Picture, intensity: IntensityRange | None = None) -> Image.I
 
 def scaled(image: Image.Image, intensity: IntensityRange, white_is_zero: bool) -> Image.Image:
     """Grey RGB of a high-bit-depth picture; clipped to the range, not-a-number is black."""
-    values = np.asarray(image).astype(np.float64)
-    values -= intensity.black
-    values *= 255.0 / (intensity.white - intensity.black)
+    with np.errstate(invalid="ignore"):  # not-a-number, of either kind
+        values = np.asarray(image).astype(np.float64)
+        values -= intensity.black
+        values *= 255.0 / (intensity.white - intensity.black)
     grey = np.rint(np.clip(np.nan_to_num(values, nan=0.0), 0.0, 255.0)).astype(np.uint8)
     if white_is_zero:
         grey = 255 - grey
@@ -253,10 +315,7 @@ def turned_upright(image: Image.Image) -> Image.Image:
 
 def is_turned(image: Image.Image) -> bool:
     """Whether EXIF asks for a rotation or a mirror image."""
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
-    except Exception:  # damaged metadata
-        return False
+    return orientation(image) in range(2, 9)
 
 
 def is_animated(name: str, image: Any) -> bool:
@@ -303,15 +362,6 @@ DECODERS: dict[str, Callable[[io.BytesIO, str], Any]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
-
-
-def too_large(image: Image.Image | None) -> UnreadableImage:
-    if image is None:
-        return UnreadableImage("too-large", "more pixels than memory holds")
-    size = f"{image.width} x {image.height} pixels"
-    if image.width * image.height > MAX_PIXELS:
-        return UnreadableImage("too-large", f"{size}, more than {MAX_PIXELS // 1_000_000} million")
-    return UnreadableImage("too-large", f"{size} do not fit into memory")
 
 
 def fault_of(name: str, error: Exception) -> UnreadableImage:

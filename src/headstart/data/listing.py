@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ SPLIT_NAMES = {
 SYSTEM_NAMES = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file that may be a picture.
 
@@ -28,11 +28,54 @@ class Entry:
         path: Relative to the root with ``/``, or absolute for lists.
         class_name: NFC.
         split: ``train``, ``val``, ``test``, ``selection``, or empty if the data set gives none.
+        group: What it must stay together with (a patient, a lot), empty if nothing is said.
     """
 
     path: str
     class_name: str
     split: str
+    group: str = ""
+
+
+class Entries(Sequence[Entry]):
+    """Entries column by column, sorted by path: a million of them take a third of the memory of objects.
+
+    Args:
+        paths: Of each file.
+        classes, splits, groups: Of each file; equal names should be one object.
+    """
+
+    __slots__ = ("classes", "groups", "paths", "splits")
+
+    def __init__(
+        self, paths: list[str], classes: list[str], splits: list[str], groups: list[str] | None = None
+    ) -> None:
+        order: Sequence[int]
+        if all(map(str.isascii, paths)):
+            order = sorted(range(len(paths)), key=paths.__getitem__)
+        else:
+            order = sorted(range(len(paths)), key=lambda i: path_order(paths[i]))
+        self.paths = [paths[i] for i in order]
+        self.classes = [classes[i] for i in order]
+        self.splits = [splits[i] for i in order]
+        self.groups = None if groups is None else [groups[i] for i in order]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Entries:
+        """The same entries, column by column."""
+        rows = list(entries)
+        names = ("path", "class_name", "split", "group")
+        paths, classes, splits, groups = ([getattr(row, name) for row in rows] for name in names)
+        return cls(paths, classes, splits, groups if any(groups) else None)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        group = "" if self.groups is None else self.groups[index]
+        return Entry(self.paths[index], self.classes[index], self.splits[index], group)
 
 
 @dataclass(frozen=True)
@@ -40,16 +83,21 @@ class Listing:
     """Every candidate file, sorted by path.
 
     Attributes:
-        layout: ``split-folders``, ``class-folders`` or ``list``.
+        layout: ``split-folders``, ``class-folders``, ``list`` or ``table``.
         empty_classes: Class folders of the training part that hold no file.
-        notes: What was ignored, for a person.
+        notes: What was ignored or guessed, for a person.
+        soft: Probability of each class by the path of a picture, where a table gives them, in the order of
+            ``soft_classes``; the class of an entry is the likeliest.
+        soft_classes: Classes of ``soft``.
     """
 
     root: Path
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     layout: str
     empty_classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    soft: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    soft_classes: tuple[str, ...] = ()
 
 
 def nfc(name: str) -> str:
@@ -122,7 +170,7 @@ def list_pairs(pairs: Sequence[Sequence[Any]], *, require_split: bool = True) ->
             )
         )
     if require_split and rows:
-        faults += _split_faults(rows)
+        faults += split_faults(rows)
     raise_all(faults, "the list")
     return Listing(_common_folder(rows), tuple(sorted(rows, key=lambda row: path_order(row.path))), "list")
 
@@ -134,14 +182,17 @@ def _common_folder(rows: Sequence[Entry]) -> Path:
         return Path()
 
 
-def _split_faults(rows: list[Entry]) -> list[DataError]:
-    given = {row.split for row in rows}
-    trained = {row.class_name for row in rows if row.split in ("", "train")}
+def split_faults(rows: Sequence[Entry]) -> list[DataError]:
+    """What keeps the rows of a list or table from being trained on, as a whole."""
+    pairs = {(row.split, row.class_name) for row in rows}
+    given = {split for split, _ in pairs}
+    trained = {name for split, name in pairs if split in ("", "train")}
     if given != {""} and "train" not in given:
         what = "No row of the list is for training."
         return [DataError("HS-DATA-012", what, fix="Use the split 'train'.")]
-    if unknown := sorted({row.class_name for row in rows} - trained):
-        return [DataError("HS-DATA-008", f"Classes that no training row has: {listed(unknown)}.")]
+    if unknown := sorted({name for _, name in pairs} - trained):
+        guesses = "".join(dict.fromkeys(nearest(name, trained) for name in unknown))
+        return [DataError("HS-DATA-008", f"Classes that no training row has: {listed(unknown)}.{guesses}")]
     if len(trained) < 2:
         what = f"There is only one class, '{min(trained)}'; at least two are needed."
         return [DataError("HS-DATA-004", what)]

@@ -6,14 +6,44 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 from PIL import Image
 
-from headstart.data.images import UnreadableImage, read_rgb
+from headstart.data.images import UnreadableImage, read_file
 from headstart.data.preprocess import Pixels, Preprocess
 from headstart.errors import DataError
 
 FALLBACK_MEMORY = 4 * 2**30  # where the system does not tell
+
+
+class Files(Sequence[Path]):
+    """Paths below one folder, made when they are asked for: a million `Path` objects would take 300 MB.
+
+    Args:
+        root: The folder.
+        names: Relative to it, or absolute.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.root = root
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> Files: ...
+    def __getitem__(self, index: int | slice) -> Path | Files:
+        if isinstance(index, slice):
+            return Files(self.root, self.names[index])
+        return self.root / self.names[index]
+
+    def of(self, indices: Sequence[int]) -> Files:
+        """Those of some rows."""
+        return Files(self.root, [self.names[i] for i in indices])
 
 
 class Pictures:
@@ -30,7 +60,7 @@ class Pictures:
     def __init__(
         self, files: Sequence[Path], preprocess: Preprocess, kept: Sequence[Pixels | None] | None = None
     ) -> None:
-        self.files = tuple(files)
+        self.files = files
         self.preprocess = preprocess
         self._kept = list(kept) if kept is not None else [None] * len(self.files)
 
@@ -52,13 +82,13 @@ class Pictures:
             raise changed(self.files[index], error) from error
 
     def original(self, index: int) -> Image.Image:
-        """The whole picture at its own size, mode RGB, decoded anew.
+        """The picture at its own size (of a fixed camera: its crop), mode RGB, decoded anew.
 
         Raises:
             DataError: HS-DATA-017, the file changed since it was first read.
         """
         try:
-            return read_rgb(self.files[index], self.preprocess.intensity)
+            return self.preprocess.rgb(read_file(self.files[index]))
         except UnreadableImage as error:
             raise changed(self.files[index], error) from error
 

@@ -7,14 +7,21 @@ stored with the model, so that training, prediction, export and serving see the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headstart.data.images import DECODER_VERSION, IntensityRange, UnreadableImage
+from headstart.data.images import (
+    DECODER_VERSION,
+    IntensityRange,
+    Picture,
+    UnreadableImage,
+    decode,
+    to_rgb,
+)
 
 Pixels = NDArray[np.uint8]
 """RGB, values 0-255, shape [height, width, 3]."""
@@ -39,6 +46,9 @@ class Preprocess:
         fit: ``crop`` loses the ends of the long side, ``squash`` the aspect ratio, ``pad`` nothing (the long
             side becomes ``img_size``, the rest is filled with the mean colour).
         intensity: Black and white of high-bit-depth pictures; None where there are none.
+        crop: Left, top, width and height of the part of each upright picture that is used, for cameras that
+            do not move; pixels, or fractions of the picture if none is above 1. None: all of it.
+        decoder: The `DECODER_VERSION` that the model was made with.
     """
 
     img_size: int
@@ -48,6 +58,8 @@ class Preprocess:
     std: tuple[float, float, float]
     fit: Literal["crop", "squash", "pad"] = "crop"
     intensity: IntensityRange | None = None
+    crop: tuple[float, float, float, float] | None = None
+    decoder: int = DECODER_VERSION
 
     def __post_init__(self) -> None:
         if self.img_size < 1 or self.resize < 1:
@@ -58,14 +70,72 @@ class Preprocess:
             raise ValueError(f"fit {self.fit!r} is not crop, squash or pad")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("mean and std need three values each, std above 0")
+        if self.crop is not None and (len(self.crop) != 4 or min(self.crop) < 0 or min(self.crop[2:]) <= 0):
+            raise ValueError(f"crop {self.crop} is not left, top, width and height")
+        if not 1 <= self.decoder <= DECODER_VERSION:
+            raise ValueError(f"made with decoder {self.decoder}, this headstart has {DECODER_VERSION}")
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """RGB picture of any size -> float32 [3, img_size, img_size].
+        """RGB picture of any size, as `rgb` gives it -> float32 [3, img_size, img_size].
 
         Raises:
             UnreadableImage: as `resized`.
         """
         return self.normalize(self.evaluation_crop(self.resized(image)))
+
+    def rgb(self, data: bytes) -> Image.Image:
+        """The bytes of a file -> the part of the picture that is used, at its own size, mode RGB.
+
+        Raises:
+            UnreadableImage: as `decoded`, or colours that cannot be converted.
+        """
+        return to_rgb(self.decoded(data), self.intensity)
+
+    def decoded(self, data: bytes) -> Picture:
+        """The bytes of a file -> the upright picture before its conversion to RGB, cropped.
+
+        Raises:
+            UnreadableImage: as `headstart.data.images.decode` and `cropped`.
+        """
+        return self.cropped(decode(data, self.shrinkable, version=self.decoder))
+
+    def cropped(self, picture: Picture) -> Picture:
+        """The part of an upright picture that is used.
+
+        Raises:
+            UnreadableImage: ``too-small``: the crop reaches beyond the picture.
+        """
+        if self.crop is None:
+            return picture
+        width, height = picture.image.size
+        part = self.crop_box(width * picture.scale, height * picture.scale)
+        left, top, right, bottom = (round(side / picture.scale) for side in part)
+        box = (left, top, max(min(right, width), left + 1), max(min(bottom, height), top + 1))
+        return replace(picture, image=picture.image.crop(box))
+
+    def crop_box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the crop in a picture of this size, pixels.
+
+        Raises:
+            UnreadableImage: as `cropped`.
+        """
+        if self.crop is None:
+            return 0, 0, width, height
+        x, y, w, h = self.crop
+        if is_fraction(self.crop):
+            left, top = min(round(x * width), width - 1), min(round(y * height), height - 1)
+            return left, top, max(round((x + w) * width), left + 1), max(round((y + h) * height), top + 1)
+        left, top, right, bottom = round(x), round(y), round(x + w), round(y + h)
+        if right > width or bottom > height:
+            reason = f"{width} x {height} pixels, and the crop reaches to {right} x {bottom}"
+            raise UnreadableImage("too-small", reason)
+        return left, top, right, bottom
+
+    def shrinkable(self, width: int, height: int) -> float:
+        """How many times larger the used part of a picture is than its resized form; for giant JPEGs."""
+        left, top, right, bottom = self.crop_box(width, height)
+        new_width, new_height = self.resized_size(right - left, bottom - top)
+        return min((right - left) / new_width, (bottom - top) / new_height)
 
     def resized(self, image: Image.Image) -> Pixels:
         """The picture at evaluation resolution, before any crop: uint8 [h, w, 3], read-only.
@@ -127,7 +197,8 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "decoder": DECODER_VERSION}
+        lists = {name: list(value) for name, value in asdict(self).items() if isinstance(value, tuple)}
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
@@ -137,17 +208,21 @@ class Preprocess:
             ValueError: A field is missing, unknown or out of range, or a later decoder made it.
         """
         given = dict(values)
-        if given.pop("decoder", DECODER_VERSION) != DECODER_VERSION:
-            raise ValueError(f"made with decoder {values['decoder']}, this headstart has {DECODER_VERSION}")
         unknown = set(given) - {field.name for field in fields(cls)}
         missing = {"img_size", "resize", "interpolation", "mean", "std"} - set(given)
         if unknown or missing:
             raise ValueError(f"preprocessing: unknown {sorted(unknown)}, missing {sorted(missing)}")
-        for name in ("mean", "std"):
-            given[name] = tuple(float(value) for value in given[name])
+        for name in ("mean", "std", "crop"):
+            if given.get(name) is not None:
+                given[name] = tuple(float(value) for value in given[name])
         if given.get("intensity") is not None:
             given["intensity"] = IntensityRange(**given["intensity"])
         return cls(**given)
+
+
+def is_fraction(crop: tuple[float, float, float, float]) -> bool:
+    """Whether a crop is given in fractions of the picture, not in pixels."""
+    return max(crop) <= 1
 
 
 def centre_crop(pixels: Pixels, size: int, fill: object = 0) -> Pixels:

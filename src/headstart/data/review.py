@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from headstart.console import counted
 from headstart.data.decoding import Decoded
 from headstart.data.formats import PICTURE_SUFFIXES
+from headstart.data.limits import GIANT_PIXELS
 from headstart.data.listing import Entry, Listing, listed, raise_all
 from headstart.data.splits import Assignment
 from headstart.errors import DataError
@@ -68,7 +69,8 @@ def check_readable(
         return
     trained = Counter(entry.class_name for entry in readable if entry.split in ("", "train"))
     lost: dict[str, list[LeftOut]] = defaultdict(list)
-    in_training = {entry.path for entry in listing.entries if entry.split in ("", "train")}
+    gone = {item.path for item in pictures_lost}
+    in_training = {e.path for e in listing.entries if e.path in gone and e.split in ("", "train")}
     for item in pictures_lost:
         if item.path in in_training:
             lost[item.class_name].append(item)
@@ -218,6 +220,19 @@ def notes_on_decoding(read: Sequence[Decoded]) -> list[str]:
             "picture",
             "pictures",
             "in 16-bit colour: the upper 8 bits of each channel are used",
+        ),
+        (sum(r.profiled for r in read), "picture", "pictures", "with a colour profile, converted to sRGB"),
+        (
+            sum(r.damaged_profile for r in read),
+            "picture",
+            "pictures",
+            "with a damaged colour profile, which is not applied",
+        ),
+        (
+            sum(r.reduced for r in read),
+            "giant JPEG",
+            "giant JPEGs",
+            f"(more than {GIANT_PIXELS // 1_000_000} million pixels) decoded at a reduced scale",
         ),
     ):
         if count:

@@ -12,6 +12,7 @@ from headstart.data.augment import AUGMENTATIONS
 from headstart.data.dataset import load_dataset
 from headstart.data.gallery import draw_class_samples, draw_lesson_grid
 from headstart.data.preprocess import Preprocess
+from headstart.data.sources import SourceOptions
 from headstart.data.views import Views
 from headstart.errors import ConfigError, nearest
 
@@ -27,6 +28,7 @@ def show(
     seed: int = 0,
     selection: float = 0.2,
     exclude: Sequence[str] = (),
+    options: SourceOptions | None = None,
     name: str = "",
 ) -> list[Path]:
     """Draws ``lesson.png`` and ``classes.png``; returns their paths.
@@ -41,6 +43,7 @@ def show(
         seed: Of the sample and the views.
         selection: Part of train that training would set aside.
         exclude: Patterns to leave out.
+        options: What is said of the source.
         name: Of the data set, for the titles; default: its folder's name.
 
     Raises:
@@ -53,7 +56,9 @@ def show(
             f"There is no augmentation {augment!r}.{nearest(augment, AUGMENTATIONS)}",
             fix="Augmentations: " + ", ".join(AUGMENTATIONS) + ".",
         )
-    dataset, pictures = load_dataset(data, preprocess=preprocess, exclude=exclude, selection=selection)
+    dataset, pictures = load_dataset(
+        data, preprocess=preprocess, options=options, exclude=exclude, selection=selection
+    )
     for line in (dataset.tree(), *dataset.notes):
         console.say(line)
     lesson, classes = output / "lesson.png", output / "classes.png"

@@ -6,6 +6,7 @@ nothing, and exact duplicates stay on one side.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def assign_splits(
     Args:
         given: Split of each picture, or empty strings.
         labels: Class index of each picture, [n].
-        hashes: SHA-256 of each file.
+        hashes: SHA-256 of each file, or of its group: what is equal stays together.
         classes: Names, for the notes.
         selection: Part of train to choose on, 0-1; 0 trains on everything.
         split_needed: False (evaluation of a finished model): without a given split all is ``test``, nothing
@@ -79,6 +80,37 @@ def assign_splits(
     if split_needed and selection > 0 and "selection" not in splits:
         _carve_selection(splits, labels, hashes, classes, selection, notes)
     return Assignment(splits, reported, tuple(notes))
+
+
+def keys_of_groups(hashes: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """One key for all pictures that must stay together: of one group, or of equal content, in any chain.
+
+    Args:
+        hashes: SHA-256 of each file.
+        groups: Name of each picture's group, or empty.
+
+    Returns:
+        For each picture the smallest hash of its chain's group names (or contents, where it has no group), so
+        that the order of the keys says nothing of the order of the names.
+    """
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while (above := parent.setdefault(key, key)) != key:
+            parent[key] = parent[above]
+            key = above
+        return key
+
+    own = [f"group {name}" if name else file_hash for name, file_hash in zip(groups, hashes, strict=True)]
+    for key, file_hash in zip(own, hashes, strict=True):
+        parent[root(file_hash)] = root(key)
+    smallest: dict[str, str] = {}
+    for key in set(own):
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        digest = digest if key.startswith("group ") else key
+        chain = root(key)
+        smallest[chain] = min(smallest.get(chain, digest), digest)
+    return [smallest[root(key)] for key in own]
 
 
 def _split_freely(

@@ -54,7 +54,7 @@ class Prediction:
     Attributes:
         path: The file as given; "" for a picture in memory.
         status: ``ok``, or why there is no answer: ``empty``, ``lfs-pointer``, ``not-an-image``,
-            ``truncated``, ``too-large``, ``unsupported``, ``missing``, ``forbidden``.
+            ``truncated``, ``too-large``, ``too-small``, ``unsupported``, ``missing``, ``forbidden``.
         prediction: Name of the most probable class; None without an answer.
         confidence: Its probability 0..1; None without an answer.
         unknown: Whether it is none of the classes; None where the model has no threshold for that.
@@ -241,7 +241,7 @@ class Model:
 
     def _prepared(self, source: Source) -> tuple[str, str | UnreadableImage, NDArray[np.float32] | None]:
         try:
-            image, note = read(source, self.preprocess.intensity)
+            image, note = read(source, self.preprocess)
             return source.path, note, self.preprocess(image)
         except UnreadableImage as error:
             return source.path, error, None

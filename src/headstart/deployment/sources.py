@@ -18,14 +18,15 @@ from headstart.data.images import (
     IntensityRange,
     Picture,
     UnreadableImage,
-    decode,
     fault_of,
     pillow_set_up,
     read_file,
     recognise,
     to_rgb,
+    with_profile,
 )
 from headstart.data.listing import is_ignored, path_order
+from headstart.data.preprocess import Preprocess
 from headstart.errors import DataError
 
 Pixels = NDArray[np.generic]
@@ -92,18 +93,21 @@ def listed(inputs: Inputs) -> Listing:
     return Listing(tuple(sources), passed_over)
 
 
-def read(source: Source, intensity: IntensityRange | None) -> tuple[Image.Image, str]:
-    """The picture as RGB, and a note on its intensities ("" for none).
+def read(source: Source, preprocess: Preprocess) -> tuple[Image.Image, str]:
+    """The picture as RGB (its part, where the model has a crop), and a note on its intensities ("" for none).
 
     Raises:
-        UnreadableImage: as `headstart.data.images.read_rgb`.
+        UnreadableImage: as `headstart.data.preprocess.Preprocess.rgb`.
     """
     content = source.content
     if isinstance(content, Image.Image):
         picture = Picture(_upright(content))
+        if preprocess.decoder > 1:
+            picture = with_profile(picture)
+        picture = preprocess.cropped(picture)
     else:
-        picture = decode(content if isinstance(content, bytes) else read_file(content))
-    return to_rgb(picture, intensity), _note(picture, intensity)
+        picture = preprocess.decoded(content if isinstance(content, bytes) else read_file(content))
+    return to_rgb(picture, preprocess.intensity), _note(picture, preprocess.intensity)
 
 
 def _upright(image: Image.Image) -> Image.Image:

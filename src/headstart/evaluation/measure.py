@@ -16,6 +16,7 @@ from headstart import console
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
+from headstart.data.sources import SourceOptions
 from headstart.data.splits import SPLITS
 from headstart.errors import DataError
 from headstart.evaluation.evaluate import Summary, summary
@@ -85,6 +86,7 @@ def measure(
     data: str | PathLike[str] | Sequence[Sequence[Any]],
     *,
     exclude: Sequence[str] = (),
+    options: SourceOptions | None = None,
     workers: int | None = None,
     device: str | None = None,
 ) -> tuple[Predictions, Summary, str]:
@@ -96,6 +98,7 @@ def measure(
         run: Folder of the run.
         data: As for training; its classes must be among the model's.
         exclude: Patterns to leave out.
+        options: What is said of the source.
         workers: Threads that read pictures.
         device: Where to compute; None: the first accelerator, else the CPU.
 
@@ -114,7 +117,13 @@ def measure(
     model = model.to(choose_device(device))
     preprocess = Preprocess.from_dict(card["preprocess"])
     dataset, pictures = load_dataset(
-        data, preprocess=preprocess, exclude=exclude, selection=0, workers=workers, require_split=False
+        data,
+        preprocess=preprocess,
+        options=options,
+        exclude=exclude,
+        selection=0,
+        workers=workers,
+        require_split=False,
     )
     for line in dataset.notes:
         console.say(line)

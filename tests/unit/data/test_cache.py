@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.data import decoding
+from headstart.data import preprocess as preprocessing
 from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
@@ -70,13 +70,13 @@ def test_the_second_run_decodes_nothing_but_what_is_new(
     (data / "train" / "dots" / "broken.png").unlink()
     load(data, Cache(ROOM, tmp_path / "cache"))
     decoded: list[int] = []
-    plain = decoding.decode
+    plain = preprocessing.decode
 
-    def counted(content: bytes) -> Any:
+    def counted(content: bytes, *rest: Any, **named: Any) -> Any:
         decoded.append(len(content))
-        return plain(content)
+        return plain(content, *rest, **named)
 
-    monkeypatch.setattr(decoding, "decode", counted)
+    monkeypatch.setattr(preprocessing, "decode", counted)
     load(data, Cache(ROOM, tmp_path / "cache"))
     assert decoded == []
     Image.new("RGB", (50, 60), "red").save(data / "train" / "dots" / "new.png")

@@ -155,7 +155,7 @@ def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
     make(tmp_path, "data.zip")
     text = fault(tmp_path / "data.zip", "HS-DATA-002")
     assert "This is a file, a folder of pictures is needed." in text
-    assert "extract an archive first" in text
+    assert "Give the folder that holds the pictures." in text
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from headstart.data.images import (
     intensity_of,
     intensity_range,
     read_rgb,
+    to_rgb,
 )
 
 
@@ -88,6 +89,19 @@ def test_one_bit_pictures_are_black_and_white() -> None:
 def test_adobe_cmyk_jpeg_is_not_inverted() -> None:
     white = Image.new("CMYK", (16, 16), (0, 0, 0, 0))
     assert np.asarray(read_rgb(encoded(white, "JPEG", quality=95))).min() > 250
+
+
+def test_cmyk_jpeg_without_adobes_mark_holds_plain_values() -> None:
+    ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    marked = encoded(ink, "JPEG", quality=95)
+    at = marked.index(b"\xff\xee")
+    plain = marked[:at] + marked[at + 2 + int.from_bytes(marked[at + 2 : at + 4], "big") :]
+    assert b"Adobe" not in plain
+    # Values that Pillow wrote inverted, and that nothing says are inverted.
+    turned = Image.new("CMYK", (16, 16), (255, 0, 0, 255)).convert("RGB")
+    assert distance(read_rgb(plain), turned) <= 3
+    assert distance(read_rgb(marked), ink.convert("RGB")) <= 3
+    assert np.array_equal(np.asarray(to_rgb(decode(plain, version=1))), np.asarray(read_rgb(marked)))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
@@ -214,6 +228,11 @@ def test_white_is_zero_tiff_is_not_a_negative() -> None:
     values = np.array([[0, 65535]], np.uint16)
     data = encoded(Image.fromarray(values), "TIFF", tiffinfo={262: 0})
     assert np.asarray(read_rgb(data))[0, :, 0].tolist() == [255, 0]
+
+
+def test_a_signalling_not_a_number_is_black() -> None:
+    values = np.array([[0x7F800001, 0x3F800000]], np.uint32).view(np.float32)
+    assert np.asarray(read_rgb(encoded(Image.fromarray(values), "TIFF")))[0, :, 0].tolist() == [0, 255]
 
 
 def test_intensities_are_clipped_and_not_a_number_is_black() -> None:

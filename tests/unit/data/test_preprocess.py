@@ -103,9 +103,16 @@ def test_hair_thin_pictures_do_not_fill_the_memory() -> None:
 
 
 def test_json_round_trip() -> None:
-    spec = replace(PLAIN, fit="squash", intensity=IntensityRange(0.0, 4095.0))
+    spec = replace(PLAIN, fit="squash", intensity=IntensityRange(0.0, 4095.0), crop=(0.1, 0.0, 0.5, 1.0))
     for value in (PLAIN, spec):
         assert Preprocess.from_dict(json.loads(json.dumps(value.to_dict()))) == value
+
+
+def test_a_model_of_the_first_decoder_keeps_it() -> None:
+    old = {**PLAIN.to_dict(), "decoder": 1}
+    del old["crop"]
+    assert Preprocess.from_dict(old) == replace(PLAIN, decoder=1)
+    assert Preprocess.from_dict(Preprocess.from_dict(old).to_dict()).decoder == 1
 
 
 def test_from_dict_refuses_what_it_does_not_know() -> None:
@@ -119,7 +126,17 @@ def test_from_dict_refuses_what_it_does_not_know() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"img_size": 0}, {"interpolation": "nearest"}, {"fit": "stretch"}, {"std": (1.0, 0.0, 1.0)}]
+    "wrong",
+    [
+        {"img_size": 0},
+        {"interpolation": "nearest"},
+        {"fit": "stretch"},
+        {"std": (1.0, 0.0, 1.0)},
+        {"crop": (0, 0, 5)},
+        {"crop": (0, 0, 5, 0)},
+        {"crop": (-1, 0, 5, 5)},
+        {"decoder": 0},
+    ],
 )
 def test_impossible_values_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
