@@ -19,6 +19,7 @@ from headstart.config import TrainConfig, to_mapping
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.splits import SPLITS
+from headstart.epoch_log import SafeHook
 from headstart.errors import ConfigError, UsageError
 from headstart.evaluation.evaluate import report_lines
 from headstart.run_folder import (
@@ -27,12 +28,14 @@ from headstart.run_folder import (
     Data,
     Run,
     begun,
+    begun_folder,
     check_same_plan,
     check_unchanged,
     output_in_data,
     run_folder,
     write_config,
 )
+from headstart.run_lock import discard_lock
 from headstart.run_processes import (
     begun_by_this_launch,
     check_same_pictures,
@@ -109,7 +112,7 @@ def _train(
         folder, own_data, config = same_settings(continued(resume, data, config) if is_first() else None)
         data = own_data if own_data is not None else data  # a list, which only its process has
         assert data is not None
-        place: contextlib.AbstractContextManager[Path] = contextlib.nullcontext(folder)
+        place: contextlib.AbstractContextManager[Path] = begun_folder(folder)
         output = folder.parent
     elif data is None:
         raise UsageError(
@@ -172,11 +175,12 @@ def _train(
         for line in plan.lines():
             console.say(line)
 
+        hook = None if hook is None else SafeHook(hook)
         with processor_threads(plan.threads):
             trained = carry_out(
                 plan, model, dataset, pictures, cache, folder, hook, budget, resumed=resume is not None
             )
-            parts = (plan, model, dataset, pictures, cache, folder, budget)
+            parts = (plan, model, dataset, pictures, cache, folder, hook, budget)
             whole = not (trained.interrupted or trained.stopped)
             if plan.refit == "train" and whole and trained.won:
                 trained = once_more(("train", "selection"), untrained, trained, *parts)
@@ -189,6 +193,7 @@ def _train(
                 settle(folder, result, trained)
         if not trained.interrupted and is_first():
             unmark_folder(folder)
+            discard_lock(folder)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         for line in ("", *report_lines(result, place=place_of(dataset, dataset.reported_split))):
             console.say(line)

@@ -27,6 +27,7 @@ from headstart.run_folder import (
     CONFIG,
     Data,
     Run,
+    begun_folder,
     check_unchanged,
     claim,
     data_name,
@@ -35,6 +36,7 @@ from headstart.run_folder import (
     unfinished,
     write_config,
 )
+from headstart.run_lock import held
 from headstart.run_setup import (
     recipe_and_preprocess,
     require_training_packages,
@@ -166,12 +168,14 @@ def asked_for(
 def search_folder(search: Search) -> Iterator[Path]:
     """The run's folder; a new one is removed again if there is no trial yet when the search fails."""
     if search.folder is not None:
-        yield search.folder
+        with begun_folder(search.folder):
+            yield search.folder
         return
     output_is_new = not search.config.output.exists()
     folder = claim(search.config.output, search.config.name or data_name(search.data))
     try:
-        yield folder
+        with held(folder):
+            yield folder
     except BaseException:
         if (folder / TRIALS).exists():
             console.warn(f"{folder}: not tuned to the end; to go on: headstart tune --resume {folder}")
