@@ -158,14 +158,14 @@ def _train(
         preloading.join()
 
         from headstart.model.memory import keep_freed_memory
+        from headstart.training.first_step import checked_plan
         from headstart.training.fit import copy_of
-        from headstart.training.planning import make_plan
         from headstart.training.speed import processor_threads
 
         source = source or source_model(config, recipe.pretrained)
         model = target_model(config, recipe, source, dataset.classes)
         keep_freed_memory()  # before the plan is timed
-        plan = make_plan(config, model, dataset, pictures.preprocess, budget=budget)
+        plan = checked_plan(config, model, dataset, pictures, budget=budget)
         untrained = copy_of(model) if plan.refit != "none" else {}
         if resume is None and is_first():
             write_config(folder / CONFIG, plan, data)

@@ -223,13 +223,13 @@ class Shared:
     def planned(self, config: TrainConfig) -> tuple[Classifier, Plan]:
         """A model that is still to be trained, and how that is done."""
         from headstart.model.memory import keep_freed_memory
-        from headstart.training.planning import make_plan
+        from headstart.training.first_step import checked_plan
 
         keep_freed_memory()
         recipe, _ = recipe_and_preprocess(config)
         dataset, pictures = self.pictures(config)
         model = target_model(config, recipe, self.source(config), dataset.classes)
-        return model, make_plan(config, model, dataset, pictures.preprocess)
+        return model, checked_plan(config, model, dataset, pictures)
 
     def trained(self, config: TrainConfig) -> Trained:
         """Exactly what `headstart.train` does with these settings, up to its evaluation."""

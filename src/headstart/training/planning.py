@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from headstart.config import Refit, TrainConfig
+from headstart.data.augment import AUGMENTATIONS
 from headstart.data.dataset import Dataset
 from headstart.data.decoding import available_cpus
 from headstart.data.preprocess import Preprocess
@@ -78,6 +79,7 @@ def make_plan(
             train_pictures=pictures.train,
             selection_pictures=n_selection,
             steps_per_epoch=len(Slices(pictures.train, recipe.batch_size).bounds()),
+            device_views=fmt.accelerated and not cut_from_originals(recipe),
             refit=allowed_refit(config.refit or "none", n_selection),
         )
 
@@ -87,6 +89,11 @@ def make_plan(
     if budget is not None:
         plan = within(budget, plan, model, pictures, preprocess)
     return resolved(plan, preprocess)
+
+
+def cut_from_originals(recipe: Recipe) -> bool:
+    """Whether random views need pictures at their own size, which are too large to travel to a device."""
+    return recipe.from_originals and AUGMENTATIONS[recipe.augmentation].scale is not None
 
 
 def allowed_refit(asked: Refit, selection_pictures: int) -> Refit:
