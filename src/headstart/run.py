@@ -165,7 +165,7 @@ def _train(
         source = source or source_model(config, recipe.pretrained)
         model = target_model(config, recipe, source, dataset.classes)
         keep_freed_memory()  # before the plan is timed
-        plan = checked_plan(config, model, dataset, pictures, budget=budget)
+        plan = checked_plan(config, model, dataset, pictures, budget=budget, cache=cache)
         untrained = copy_of(model) if plan.refit != "none" else {}
         if resume is None and is_first():
             write_config(folder / CONFIG, plan, data)

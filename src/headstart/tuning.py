@@ -229,7 +229,7 @@ class Shared:
         recipe, _ = recipe_and_preprocess(config)
         dataset, pictures = self.pictures(config)
         model = target_model(config, recipe, self.source(config), dataset.classes)
-        return model, checked_plan(config, model, dataset, pictures)
+        return model, checked_plan(config, model, dataset, pictures, cache=self.cache)
 
     def trained(self, config: TrainConfig) -> Trained:
         """Exactly what `headstart.train` does with these settings, up to its evaluation."""

@@ -33,11 +33,7 @@ class Views:
 
     def signature(self) -> dict[str, Any]:
         """All that decides a random view, beside the picture and the epoch."""
-        return {
-            "augmentation": asdict(self.augmentation),
-            "from_originals": self.from_originals,
-            "seed": self.seed,
-        }
+        return random_signature(self.augmentation, self.from_originals, self.seed)
 
     def evaluation(self, index: int) -> Pixels:
         """The view of evaluation and prediction."""
@@ -70,3 +66,8 @@ class Views:
     def _chance(self, index: int, epoch: int) -> dict[str, Any]:
         """What decides a random view, beside the picture."""
         return {"seed": self.seed, "epoch": epoch, "sample_id": str(self.dataset.file_hashes[index])}
+
+
+def random_signature(augmentation: Augmentation, from_originals: bool, seed: int) -> dict[str, Any]:
+    """All that decides a random view, beside the picture and the epoch."""
+    return {"augmentation": asdict(augmentation), "from_originals": from_originals, "seed": seed}

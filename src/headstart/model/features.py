@@ -15,7 +15,7 @@ from torch import Tensor
 
 from headstart import console
 from headstart.data.cache import Cache, picture_signature
-from headstart.data.store import finish
+from headstart.data.store import ArrayStore, finish
 from headstart.model import ranks
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.forward import BATCH_SIZE, evaluation_mode
@@ -194,6 +194,11 @@ class FrozenPart:
             with evaluation_mode(self.model), torch.no_grad(), self.fmt.autocast():
                 rows = below(batch)[: len(group)].to("cpu", self.storage).contiguous()
             yield (rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows).numpy()
+
+    def store(self, views: dict[str, Any]) -> ArrayStore:
+        """What the cache has of such views."""
+        assert self.cache is not None
+        return self.cache.store("activations", self.signature() | views)
 
     def signature(self) -> dict[str, Any]:
         """All that decides an activation, beside the view."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from headstart import console
 from headstart.config import TrainConfig
 from headstart.data.augment import Cut
+from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Pixels, Preprocess
@@ -69,6 +70,7 @@ def checked_plan(
     pictures: Pictures,
     *,
     budget: Budget | None = None,
+    cache: Cache | None = None,
 ) -> Plan:
     """The plan of `make_plan`, on a device and in a number format whose first step agrees with the CPU's.
 
@@ -77,7 +79,7 @@ def checked_plan(
     """
 
     def plan_of(settings: TrainConfig) -> Plan:
-        return make_plan(settings, model, dataset, pictures.preprocess, budget=budget)
+        return make_plan(settings, model, dataset, pictures.preprocess, budget=budget, cache=cache)
 
     def difference_of(plan: Plan) -> str | None:
         views, ids = views_of(plan, dataset, pictures), dataset.indices("train")[:PICTURES]

@@ -21,7 +21,7 @@ from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Pixels
 from headstart.data.views import Views
-from headstart.model import ranks, resampling
+from headstart.model import ranks
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.depthwise import FastDepthwise
 from headstart.model.features import Activations, FrozenPart, features_above
@@ -32,6 +32,7 @@ from headstart.training.batches import Batches, CachedViews, LiveViews
 from headstart.training.budget import OVERHEAD, Budget
 from headstart.training.checkpoint import Checkpoint, Saved
 from headstart.training.fit import Epoch, EpochHook, Scores, fit
+from headstart.training.frozen_views import EVALUATION, evaluation_keys, random_keys, random_views
 from headstart.training.plan import Plan
 from headstart.training.probe import fit_probe
 
@@ -242,20 +243,19 @@ class Trainer:
 
     def run_below(self, cut: str, ids: NDArray[np.int64], label: str) -> Activations:
         """Activations at ``cut`` of the evaluation view of some pictures, in their order."""
-        keys = [str(self.dataset.file_hashes[i]) for i in ids]
-        return self.run(cut, self.views.evaluation, ids, keys, {"view": "evaluation"}, label)
+        keys = evaluation_keys(self.dataset, ids)
+        return self.run(cut, self.views.evaluation, ids, keys, EVALUATION, label)
 
     def run_views(self, cut: str) -> Activations:
         """Activations at ``cut`` of the plan's random views of the training pictures, view after view."""
         n, number = len(self.train_ids), self.plan.views
-        hashes = self.dataset.file_hashes
-        view = self.random_view
-        keys = [f"{hashes[i]}:{epoch}" for epoch in range(number) for i in self.train_ids]
+
+        def view(item: int) -> Pixels | Cut:
+            return self.random_view(item % n, item // n)
+
+        keys = random_keys(self.dataset, self.train_ids, number)
         label = f"{number} views of {n} pictures"
-        made = self.views.signature()
-        if self.plan.device_views:  # pixels differ a little
-            made |= {"resized_on_device": resampling.VERSION}
-        return self.run(cut, lambda item: view(item % n, item // n), np.arange(n * number), keys, made, label)
+        return self.run(cut, view, np.arange(n * number), keys, random_views(self.plan), label)
 
     def random_view(self, position: int, epoch: int) -> Pixels | Cut:
         """A view to train on, by the picture's place among those that train."""
