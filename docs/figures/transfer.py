@@ -37,6 +37,7 @@ from headstart.model import zoo
 from headstart.model.bundle import load_bundle
 from headstart.model.classifier import Classifier
 from headstart.model.features import FrozenPart
+from headstart.model.inputs import Loader
 from headstart.model.precision import Format
 from headstart.training.probe import fit_probe
 
@@ -194,7 +195,7 @@ def frozen(dataset: Dataset, pictures: Pictures, ids: np.ndarray) -> Tensor:
     def view(index: int) -> np.ndarray:
         return pictures.preprocess.evaluation_crop(pictures[index])
 
-    part = FrozenPart(model, "head", preprocess=pictures.preprocess, fmt=FP32, workers=2)
+    part = FrozenPart(model, "head", loader=Loader(pictures.preprocess, FP32, 2))
     return part.activations(view, ids).all()
 
 

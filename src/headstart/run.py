@@ -20,6 +20,7 @@ from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.sources import options_of
 from headstart.data.splits import SPLITS
+from headstart.epoch_log import SafeHook
 from headstart.errors import ConfigError, UsageError
 from headstart.evaluation.evaluate import report_lines
 from headstart.run_folder import (
@@ -28,6 +29,7 @@ from headstart.run_folder import (
     Data,
     Run,
     begun,
+    begun_folder,
     check_same_plan,
     check_unchanged,
     data_name,
@@ -35,6 +37,7 @@ from headstart.run_folder import (
     run_folder,
     write_config,
 )
+from headstart.run_lock import discard_lock
 from headstart.run_processes import (
     begun_by_this_launch,
     check_same_pictures,
@@ -112,7 +115,7 @@ def _train(
         folder, own_data, config = same_settings(continued(resume, data, config) if is_first() else None)
         data = own_data if own_data is not None else data  # a list, which only its process has
         assert data is not None
-        place: contextlib.AbstractContextManager[Path] = contextlib.nullcontext(folder)
+        place: contextlib.AbstractContextManager[Path] = begun_folder(folder)
         output = folder.parent
     elif data is None:
         raise UsageError(
@@ -159,14 +162,14 @@ def _train(
         preloading.join()
 
         from headstart.model.memory import keep_freed_memory
+        from headstart.training.first_step import checked_plan
         from headstart.training.fit import copy_of
-        from headstart.training.planning import make_plan
         from headstart.training.speed import processor_threads
 
         source = source or source_model(config, recipe.pretrained)
         model = target_model(config, recipe, source, dataset.classes)
         keep_freed_memory()  # before the plan is timed
-        plan = make_plan(config, model, dataset, pictures.preprocess, budget=budget)
+        plan = checked_plan(config, model, dataset, pictures, budget=budget, cache=cache)
         untrained = copy_of(model) if plan.refit != "none" else {}
         if resume is None and is_first():
             write_config(folder / CONFIG, plan, data)
@@ -176,11 +179,12 @@ def _train(
         for line in plan.lines():
             console.say(line)
 
+        hook = None if hook is None else SafeHook(hook)
         with processor_threads(plan.threads):
             plan, trained = carry_out(
                 plan, model, dataset, pictures, cache, folder, hook, budget, data, resumed=resume is not None
             )
-            parts = (plan, model, dataset, pictures, cache, folder, budget)
+            parts = (plan, model, dataset, pictures, cache, folder, hook, budget)
             whole = not (trained.interrupted or trained.stopped)
             if plan.refit == "train" and whole and trained.won:
                 trained = once_more(("train", "selection"), untrained, trained, *parts)
@@ -193,6 +197,7 @@ def _train(
                 settle(folder, result, trained)
         if not trained.interrupted and is_first():
             unmark_folder(folder)
+            discard_lock(folder)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         for line in ("", *report_lines(result, place=place_of(dataset, dataset.reported_split))):
             console.say(line)

@@ -24,6 +24,7 @@ from headstart.data.sources import is_address, source_name
 from headstart.errors import ConfigError, DataError, RunError, nearest
 from headstart.evaluation.predictions import Predictions
 from headstart.model.card import MODEL_FOLDER, has_model
+from headstart.run_lock import held
 from headstart.storage import storage_errors, write_atomic
 from headstart.versions import versions
 
@@ -129,15 +130,7 @@ def unfinished(run: Run | str | PathLike[str], file: str) -> tuple[Path, dict[st
             where=folder,
             fix="Give the folder of a run that was interrupted after its plan was printed.",
         )
-    metrics = folder / "metrics.json"
-    if metrics.is_file() and not json.loads(metrics.read_text(encoding="utf-8")).get("interrupted"):
-        config = folder / CONFIG
-        raise RunError(
-            "HS-RUN-022",
-            "This run has ended: nothing is left to do.",
-            where=folder,
-            fix=f"Start a new run with its settings: headstart train DATA --config {config}",
-        )
+    check_not_ended(folder)
     read_yaml(folder / file)
     values: dict[str, Any] = yaml.safe_load((folder / file).read_text(encoding="utf-8")) or {}
     found = versions()
@@ -151,6 +144,34 @@ def unfinished(run: Run | str | PathLike[str], file: str) -> tuple[Path, dict[st
             f"the run was begun with {', '.join(changed)}: it goes on, but does not end in the same weights"
         )
     return folder, values
+
+
+def check_not_ended(folder: Path) -> None:
+    """What is left to do is asked of the figures.
+
+    Raises:
+        RunError: HS-RUN-022.
+    """
+    metrics = folder / "metrics.json"
+    if metrics.is_file() and not json.loads(metrics.read_text(encoding="utf-8")).get("interrupted"):
+        raise RunError(
+            "HS-RUN-022",
+            "This run has ended: nothing is left to do.",
+            where=folder,
+            fix=f"Start a new run with its settings: headstart train DATA --config {folder / CONFIG}",
+        )
+
+
+@contextlib.contextmanager
+def begun_folder(folder: Path) -> Iterator[Path]:
+    """The folder of a run that goes on, in this process alone.
+
+    Raises:
+        RunError: HS-RUN-027, as `held`; HS-RUN-022, another process has just ended it.
+    """
+    with held(folder):
+        check_not_ended(folder)
+        yield folder
 
 
 def data_of(values: Mapping[str, Any]) -> str | None:
@@ -227,7 +248,8 @@ def run_folder(config: TrainConfig, data: Data) -> Iterator[Path]:
     output_is_new = not config.output.exists()
     folder = claim(config.output, config.name or data_name(data))
     try:
-        yield folder
+        with held(folder):
+            yield folder
     except BaseException:
         if (folder / CHECKPOINTS).is_dir():
             console.warn(f"{folder}: not trained to the end; to go on: headstart train --resume {folder}")

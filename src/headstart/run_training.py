@@ -62,16 +62,6 @@ def carry_out(
         if is_first():
             save_model(folder, model, dataset, pictures, plan, best.epoch)
 
-    def on_epoch(row: Epoch) -> None:
-        if not is_first():
-            return
-        try:
-            log(row)
-        except KeyboardInterrupt:  # all processes must hear of it
-            if ranks.size() == 1:
-                raise
-            ranks.ask_to_stop()
-
     def on_sweep(found: Sweep, plan: Plan) -> None:
         if is_first():
             show_sweep(found, plan, folder)
@@ -92,7 +82,7 @@ def carry_out(
             dataset,
             pictures,
             plan,
-            on_epoch=on_epoch,
+            on_epoch=heard_by_all(log),
             on_best=save,
             cache=cache,
             checkpoint=checkpoint,
@@ -143,6 +133,7 @@ def once_more(
     pictures: Pictures,
     cache: Cache | None,
     folder: Path,
+    hook: EpochHook | None,
     budget: Budget | None,
 ) -> Trained:
     """Trains on further pictures what was chosen; the model before stays until the new one is whole."""
@@ -154,7 +145,7 @@ def once_more(
     from headstart.training.refit import refit
 
     before = copy_of(model)
-    log = EpochLog(folder, "selection", None)
+    log = EpochLog(folder, "selection", hook)
     log.rows = list(chosen.epochs)
     checkpoint = Checkpoint(folder / CHECKPOINTS / "refit.safetensors")
     if (saved := load_together(checkpoint)) is not None:
@@ -173,7 +164,7 @@ def once_more(
                 pictures,
                 plan,
                 splits,
-                on_epoch=log if is_first() else lambda row: None,
+                on_epoch=heard_by_all(log),
                 cache=cache,
                 checkpoint=checkpoint,
                 saved=saved,
@@ -189,6 +180,23 @@ def once_more(
     if is_first():
         save_model(folder, model, dataset, pictures, plan, chosen.kept, chosen.share, plan.refit)
     return dataclasses.replace(chosen, epochs=tuple(log.rows), refit=plan.refit)
+
+
+def heard_by_all(log: EpochLog) -> EpochHook:
+    """Calls it in the first process; a Ctrl-C meanwhile ends training in all of them."""
+    from headstart.model import ranks
+
+    def on_epoch(row: Epoch) -> None:
+        if not is_first():
+            return
+        try:
+            log(row)
+        except KeyboardInterrupt:
+            if ranks.size() == 1:
+                raise
+            ranks.ask_to_stop()
+
+    return on_epoch
 
 
 def kept_line(best: Epoch, share: float, pictures: int) -> str:

@@ -28,6 +28,7 @@ from headstart.run_folder import (
     CONFIG,
     Data,
     Run,
+    begun_folder,
     check_unchanged,
     claim,
     data_name,
@@ -36,6 +37,7 @@ from headstart.run_folder import (
     unfinished,
     write_config,
 )
+from headstart.run_lock import held
 from headstart.run_setup import (
     recipe_and_preprocess,
     require_training_packages,
@@ -172,12 +174,14 @@ def asked_for(
 def search_folder(search: Search) -> Iterator[Path]:
     """The run's folder; a new one is removed again if there is no trial yet when the search fails."""
     if search.folder is not None:
-        yield search.folder
+        with begun_folder(search.folder):
+            yield search.folder
         return
     output_is_new = not search.config.output.exists()
     folder = claim(search.config.output, search.config.name or data_name(search.data))
     try:
-        yield folder
+        with held(folder):
+            yield folder
     except BaseException:
         if (folder / TRIALS).exists():
             console.warn(f"{folder}: not tuned to the end; to go on: headstart tune --resume {folder}")
@@ -226,13 +230,13 @@ class Shared:
     def planned(self, config: TrainConfig) -> tuple[Classifier, Plan]:
         """A model that is still to be trained, and how that is done."""
         from headstart.model.memory import keep_freed_memory
-        from headstart.training.planning import make_plan
+        from headstart.training.first_step import checked_plan
 
         keep_freed_memory()
         recipe, _ = recipe_and_preprocess(config)
         dataset, pictures = self.pictures(config)
         model = target_model(config, recipe, self.source(config), dataset.classes)
-        return model, make_plan(config, model, dataset, pictures.preprocess)
+        return model, checked_plan(config, model, dataset, pictures, cache=self.cache)
 
     def trained(self, config: TrainConfig) -> Trained:
         """Exactly what `headstart.train` does with these settings, up to its evaluation."""

@@ -113,3 +113,42 @@ def test_epochs_and_a_budget_contradict_each_other() -> None:
         headstart.train("nowhere", budget="10s", epochs=3)
     with pytest.raises(ConfigError, match="--epochs 0 leaves the probe, but there is none"):
         headstart.train("nowhere", strategy="scratch", epochs=0)
+
+
+def seconds_of(run: headstart.Run) -> dict[str, float]:
+    saved = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    return dict(saved["measured"]["seconds"])
+
+
+def test_a_second_run_knows_what_the_first_one_left(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """18 pictures train, 6 are selected on, 12 reported; a view takes a second."""
+    slow(monkeypatch, frozen=1.0)
+    settings = {**tiny, "output": tmp_path}
+    first = seconds_of(headstart.train(shapes_folder, **settings))
+    assert (round(first["probe"]), first["finetune"]) == (24, 18 * 8)
+    second = seconds_of(headstart.train(shapes_folder, **settings))
+    assert second == pytest.approx({**first, "probe": first["probe"] - 24, "finetune": 0.0}, abs=0.11)
+    other_views = seconds_of(headstart.train(shapes_folder, seed=1, **settings))
+    assert other_views == pytest.approx({**second, "finetune": 18 * 8}, abs=0.11)
+    more_views = seconds_of(headstart.train(shapes_folder, views=10, **settings))
+    assert more_views == pytest.approx({**second, "finetune": 18 * 2}, abs=0.11)
+    without = seconds_of(headstart.train(shapes_folder, cache=0, **settings))
+    assert without == first
+    other_format = seconds_of(headstart.train(shapes_folder, memory_format="contiguous", **settings))
+    assert other_format["finetune"] == first["finetune"]
+
+
+def test_so_does_a_second_refit_and_a_second_budget(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow(monkeypatch, frozen=1.0)
+    settings = {**tiny, "output": tmp_path, "refit": "all"}
+    first = seconds_of(headstart.train(shapes_folder, **settings))
+    assert first["refit"] == pytest.approx(18 * 9, abs=1)  # all views of 18 more pictures
+    second = seconds_of(headstart.train(shapes_folder, **settings))
+    assert second["refit"] == pytest.approx(first["refit"] - 18 * 9, abs=0.11)
+    left_open = {name: value for name, value in settings.items() if name not in ("epochs", "refit")}
+    run = headstart.train(shapes_folder, budget="30s", **left_open)
+    assert len(run.results) > 1  # a probe's views alone would take 24 seconds, and others 144

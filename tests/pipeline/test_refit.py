@@ -150,3 +150,35 @@ def test_an_interrupted_refit_keeps_the_model_before_and_goes_on(
     assert [(r["stage"], r["epoch"]) for r in done.results] == [
         (r["stage"], r["epoch"]) for r in whole.results
     ]
+
+
+@pytest.mark.usefixtures("last_epoch_wins")
+@pytest.mark.parametrize("which", ["train", "all"])
+def test_the_hook_is_called_for_the_rows_of_a_refit(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], which: str
+) -> None:
+    seen: list[tuple[str, str]] = []
+    run = headstart.train(
+        shapes_folder,
+        output=tmp_path,
+        hook=lambda row: seen.append((row.stage, str(row.epoch))),
+        refit=which,
+        **tiny,
+    )
+    assert seen == [(row["stage"], row["epoch"]) for row in run.results]
+    assert [stage for stage, _ in seen] == ["probe", "finetune", "finetune"] + ["refit"] * 3
+
+
+@pytest.mark.usefixtures("last_epoch_wins")
+def test_a_hook_that_raised_once_stays_off_in_the_refit(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+
+    def hook(row: headstart.Epoch) -> None:
+        seen.append(row.stage)
+        raise ValueError("no more")
+
+    headstart.train(shapes_folder, output=tmp_path, hook=hook, refit="train", **tiny)
+    assert seen == ["probe"]
+    assert capsys.readouterr().err.count("the epoch hook raised ValueError: no more") == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 import safetensors.torch
 import torch
@@ -20,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import headstart
+from headstart import run as run_module
 from headstart.errors import ConfigError, DataError, RunError, UsageError
 from headstart.training import checkpoint as module
 from headstart.training.progress import Epoch, Progress
@@ -43,6 +47,21 @@ RUN_KILLED = textwrap.dedent(
 
     checkpoint.Checkpoint.save = save
     headstart.train(data, **fields)
+    """
+)
+
+RUN_THAT_WAITS = textwrap.dedent(
+    """
+    import json, sys
+    import headstart
+
+    def hook(row):
+        if row.epoch == 1:
+            print("waiting", flush=True)
+            sys.stdin.readline()
+
+    data, fields = json.loads(sys.argv[1])
+    headstart.train(data, hook=hook, **fields)
     """
 )
 
@@ -346,3 +365,85 @@ def test_another_plan_or_a_damaged_checkpoint_is_refused(
     (run.path / "checkpoints" / "last.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(RunError, match="HS-RUN-023"):
         headstart.train(resume=run)
+
+
+def test_two_processes_never_work_on_one_run(
+    shapes_folder: Path,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    surroundings: dict[str, str],
+    command: Callable[..., Any],
+) -> None:
+    whole = headstart.train(shapes_folder, output=tmp_path / "whole", **{**tiny, "epochs": 3})
+    folder = tmp_path / "runs" / shapes_folder.name
+    words = json.dumps([str(shapes_folder), {**tiny, "epochs": 3, "output": str(folder.parent)}])
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN_THAT_WAITS, words],
+        env=surroundings,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdin is not None and first.stdout is not None
+        assert first.stdout.readline() == "waiting\n"
+        before = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        done = command("train", "--resume", folder)
+        assert done.code == 1
+        name = socket.gethostname()
+        assert (
+            f"error HS-RUN-027: Another process works on this run: process {first.pid} on {name}, since 20"
+            in done.err
+        )
+        assert "  to do: Wait until it has ended, or end it first." in done.err
+        assert {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()} == before
+        first.communicate("go on\n")
+    assert first.returncode == 0
+    same_outcome(whole, headstart.Run(folder))
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    with pytest.raises(RunError, match="HS-RUN-022"):
+        headstart.train(resume=folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_process_leaves_no_lock_behind(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], surroundings: dict[str, str]
+) -> None:
+    killed(shapes_folder, {**tiny, "output": tmp_path}, 1, surroundings)
+    folder = tmp_path / shapes_folder.name
+    assert "process" in (folder / ".holder").read_text(encoding="utf-8")  # it could not remove it
+    assert not headstart.train(resume=folder).interrupted
+
+
+def test_a_run_that_another_process_has_just_ended_is_not_begun_again(
+    shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = interrupted(shapes_folder, tmp_path / "runs", tiny)
+    plain = run_module.continued
+
+    def continued(*args: Any) -> Any:  # the other one is done between the look and the lock
+        found = plain(*args)
+        with monkeypatch.context() as patched:
+            patched.setattr(run_module, "continued", plain)
+            headstart.train(resume=run)
+        return found
+
+    monkeypatch.setattr(run_module, "continued", continued)
+    with pytest.raises(RunError, match="HS-RUN-022"):
+        headstart.train(resume=run)
+
+
+def test_a_file_system_without_locks_is_said(
+    shapes_folder: Path,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def acquire(self: filelock.BaseFileLock) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    run = headstart.train(shapes_folder, output=tmp_path, **tiny)
+    assert not run.interrupted
+    assert f"{run.path}: cannot be locked (No locks available); start no second" in capsys.readouterr().err

@@ -71,20 +71,48 @@ def augment(
         sample_id: Identity of the picture in its data set: index, path or hash.
         interpolation: ``bilinear`` or ``bicubic``.
     """
+    part = cut(pixels, size, augmentation, seed=seed, epoch=epoch, sample_id=sample_id)
+    view = resized(part.pixels, size, interpolation)
+    return np.ascontiguousarray(np.rot90(view[:, ::-1] if part.mirrored else view, part.turns))
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A random view before it is resized to a square and turned, which may happen elsewhere.
+
+    Attributes:
+        pixels: The part of the picture that it shows, uint8 [h, w, 3], C-contiguous.
+        mirrored: Whether left and right are exchanged, first.
+        turns: Then, rotations by 90 degrees against the clock, 0-3.
+    """
+
+    pixels: Pixels
+    mirrored: bool = False
+    turns: int = 0
+
+
+def cut(
+    pixels: Pixels, size: int, augmentation: Augmentation, *, seed: int, epoch: int, sample_id: int | str
+) -> Cut:
+    """What chance decides of a view: its part of the picture, and how that is turned.
+
+    The arguments are those of `augment`.
+    """
     random = view_generator(seed, epoch, sample_id)
     if augmentation.scale is None:
-        view = centre_crop(pixels, size)
+        part = centre_crop(pixels, size)
     else:
         top, left, height, width = random_crop_box(
             random, pixels.shape[0], pixels.shape[1], augmentation.scale, augmentation.ratio
         )
-        view = resized_crop(pixels, top, left, height, width, size, interpolation)
+        part = pixels[top : top + height, left : left + width]
+    mirrored, turns = False, 0
     if augmentation.symmetries:
         turn = int(random.integers(8))
-        view = np.rot90(view[:, ::-1] if turn >= 4 else view, turn % 4)
-    elif augmentation.flip and random.random() < 0.5:
-        view = view[:, ::-1]
-    return np.ascontiguousarray(view)
+        mirrored, turns = turn >= 4, turn % 4
+    elif augmentation.flip:
+        mirrored = bool(random.random() < 0.5)
+    return Cut(np.ascontiguousarray(part), mirrored, turns)
 
 
 def view_generator(seed: int, epoch: int, sample_id: int | str) -> np.random.Generator:
@@ -120,11 +148,8 @@ def random_crop_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def resized_crop(
-    pixels: Pixels, top: int, left: int, height: int, width: int, size: int, interpolation: str
-) -> Pixels:
-    """A part of a picture, resized to a square: uint8 [h, w, 3] -> [size, size, 3], as torchvision's."""
-    crop = np.ascontiguousarray(pixels[top : top + height, left : left + width])
-    if (height, width) == (size, size):
+def resized(crop: Pixels, size: int, interpolation: str) -> Pixels:
+    """A part of a picture as a square, C-contiguous: uint8 [h, w, 3] -> [size, size, 3], as torchvision's."""
+    if crop.shape[:2] == (size, size):
         return crop
     return np.asarray(Image.fromarray(crop).resize((size, size), RESAMPLING[interpolation]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.data.augment import Augmentation, augment
+from headstart.data.augment import Augmentation, Cut, augment, cut
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Pixels
@@ -33,11 +33,7 @@ class Views:
 
     def signature(self) -> dict[str, Any]:
         """All that decides a random view, beside the picture and the epoch."""
-        return {
-            "augmentation": asdict(self.augmentation),
-            "from_originals": self.from_originals,
-            "seed": self.seed,
-        }
+        return random_signature(self.augmentation, self.from_originals, self.seed)
 
     def evaluation(self, index: int) -> Pixels:
         """The view of evaluation and prediction."""
@@ -46,18 +42,32 @@ class Views:
     def random(self, index: int, epoch: int) -> Pixels:
         """A view to train on: a function of seed, epoch and the picture's content alone."""
         preprocess = self.pictures.preprocess
-        if preprocess.fit == "pad":
-            source = self.evaluation(index)
-        elif self.from_originals and self.augmentation.scale is not None:
-            source = np.asarray(self.pictures.original(index))
-        else:
-            source = self.pictures[index]
         return augment(
-            source,
+            self._source(index),
             preprocess.img_size,
             self.augmentation,
-            seed=self.seed,
-            epoch=epoch,
-            sample_id=str(self.dataset.file_hashes[index]),
             interpolation=preprocess.interpolation,
+            **self._chance(index, epoch),
         )
+
+    def cut(self, index: int, epoch: int) -> Cut:
+        """The same view before it is resized and turned."""
+        size = self.pictures.preprocess.img_size
+        return cut(self._source(index), size, self.augmentation, **self._chance(index, epoch))
+
+    def _source(self, index: int) -> Pixels:
+        """What random views are cut from."""
+        if self.pictures.preprocess.fit == "pad":
+            return self.evaluation(index)
+        if self.from_originals and self.augmentation.scale is not None:
+            return np.asarray(self.pictures.original(index))
+        return self.pictures[index]
+
+    def _chance(self, index: int, epoch: int) -> dict[str, Any]:
+        """What decides a random view, beside the picture."""
+        return {"seed": self.seed, "epoch": epoch, "sample_id": str(self.dataset.file_hashes[index])}
+
+
+def random_signature(augmentation: Augmentation, from_originals: bool, seed: int) -> dict[str, Any]:
+    """All that decides a random view, beside the picture and the epoch."""
+    return {"augmentation": asdict(augmentation), "from_originals": from_originals, "seed": seed}

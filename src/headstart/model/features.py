@@ -15,11 +15,11 @@ from torch import Tensor
 
 from headstart import console
 from headstart.data.cache import Cache, picture_signature
-from headstart.data.preprocess import Pixels, Preprocess
-from headstart.data.store import finish
+from headstart.data.store import ArrayStore, finish
 from headstart.model import ranks
 from headstart.model.classifier import HEAD, Classifier
-from headstart.model.forward import BATCH_SIZE, evaluation_mode, prefetched
+from headstart.model.forward import BATCH_SIZE, evaluation_mode
+from headstart.model.inputs import Loader, View
 from headstart.model.precision import Format
 from headstart.versions import versions
 
@@ -67,11 +67,9 @@ class FrozenPart:
     """What lies below a cut, in evaluation mode, and what is known of its activations from earlier runs.
 
     Args:
-        model: Lies on the device of ``fmt``.
+        model: Lies on the device of the loader's format.
         cut: A stage's name, or ``head``.
-        preprocess: Normalises the views.
-        fmt: Number format.
-        workers: Threads that make views.
+        loader: Makes the network's inputs of the views, in the number format.
         cache: Disk space where activations are kept for later runs; None: they stay in memory.
     """
 
@@ -80,23 +78,20 @@ class FrozenPart:
         model: Classifier,
         cut: str | int,
         *,
-        preprocess: Preprocess,
-        fmt: Format,
-        workers: int,
+        loader: Loader,
         cache: Cache | None = None,
     ) -> None:
         self.model = model
         self.cut = model.cut_name(cut)
-        self.preprocess = preprocess
-        self.fmt = fmt
-        self.workers = workers
+        self.loader = loader
+        self.fmt = fmt = loader.fmt
         self.cache = cache
-        self.batch_size = BATCH_SIZE if fmt.device == "cpu" else ACCELERATOR_BATCH_SIZE
+        self.batch_size = ACCELERATOR_BATCH_SIZE if fmt.accelerated else BATCH_SIZE
         self.storage = torch.float32 if self.cut == HEAD else fmt.storage
 
     def activations(
         self,
-        view: Callable[[int], Pixels],
+        view: View,
         items: Indices,
         *,
         keys: Sequence[str] | None = None,
@@ -106,7 +101,7 @@ class FrozenPart:
         """What leaves the frozen part.
 
         Args:
-            view: uint8 [S, S, 3] of an item; called from threads.
+            view: uint8 [S, S, 3] of an item, or a `Cut`; called from threads.
             items: n items, such as indices of pictures.
             keys: What tells each item's view from those of others, by its content; None: nothing is cached.
             views: All else that decides what ``view`` makes.
@@ -134,7 +129,7 @@ class FrozenPart:
     def _cached(
         self,
         cache: Cache,
-        view: Callable[[int], Pixels],
+        view: View,
         items: Indices,
         keys: Sequence[str],
         views: dict[str, Any],
@@ -187,32 +182,32 @@ class FrozenPart:
         for key, row in zip(keys, self._of_all(own, len(keys)), strict=True):
             rows.setdefault(key, row)
 
-    def _computed(self, view: Callable[[int], Pixels], items: Indices) -> Iterator[NDArray[Any]]:
+    def _computed(self, view: View, items: Indices) -> Iterator[NDArray[Any]]:
         """Activations of the items, batch by batch; bfloat16 as int16.
 
         A short last batch is filled up: a row must not depend on how many others there are.
         """
         below = self.model.below(self.cut)
         size = self.batch_size
-        batches = [list(items[i : i + size]) for i in range(0, len(items), size)]
-
-        def batch_of(indices: list[int]) -> NDArray[np.float32]:
-            return self.preprocess.normalize(np.stack([view(int(i)) for i in indices]))
-
-        arrays = prefetched(batch_of, batches, workers=self.workers, ahead=4 * self.workers)
-        for array in arrays:
-            batch = self.fmt.inputs(filled(array, size))
+        groups = [list(items[i : i + size]) for i in range(0, len(items), size)]
+        for group, batch in zip(groups, self.loader.batches(view, groups, size=size), strict=True):
             with evaluation_mode(self.model), torch.no_grad(), self.fmt.autocast():
-                rows = below(batch)[: len(array)].to("cpu", self.storage).contiguous()
+                rows = below(batch)[: len(group)].to("cpu", self.storage).contiguous()
             yield (rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows).numpy()
+
+    def store(self, views: dict[str, Any]) -> ArrayStore:
+        """What the cache has of such views."""
+        assert self.cache is not None
+        return self.cache.store("activations", self.signature() | views)
 
     def signature(self) -> dict[str, Any]:
         """All that decides an activation, beside the view."""
+        preprocess = self.loader.preprocess
         return {
             "weights": self.digest(),
             "cut": self.cut,
             "format": asdict(self.fmt) | {"device": torch.device(self.fmt.device).type},
-            "preprocess": self.preprocess.to_dict() | picture_signature(self.preprocess),
+            "preprocess": preprocess.to_dict() | picture_signature(preprocess),
             "batch_size": self.batch_size,
             "threads": torch.get_num_threads(),
             "versions": versions(),
@@ -235,19 +230,10 @@ def processor(device: str) -> str:
     return f"{device} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def filled(batch: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """A batch of ``size`` pictures: what is missing is zero."""
-    if len(batch) == size:
-        return batch
-    whole = np.zeros((size, *batch.shape[1:]), batch.dtype)
-    whole[: len(batch)] = batch
-    return whole
-
-
 def features_above(model: Classifier, cut: str | int, inputs: Activations, *, fmt: Format) -> Tensor:
     """Features float32 [n, D] of activations at ``cut``, in evaluation mode, on the CPU."""
     above = model.above(cut)
-    size = BATCH_SIZE if fmt.device == "cpu" else ACCELERATOR_BATCH_SIZE
+    size = ACCELERATOR_BATCH_SIZE if fmt.accelerated else BATCH_SIZE
     with evaluation_mode(model), torch.no_grad(), fmt.autocast():
         parts = [above.features(fmt.inputs(batch)).float().cpu() for batch in inputs.own_batches(size)]
     features = torch.cat(parts) if parts else torch.empty(0, model.num_features)

@@ -41,8 +41,14 @@ class Format:
     def inputs(self, batch: NDArray[np.float32] | Tensor) -> Tensor:
         """A batch on the device, float32, in the memory format where it is a batch of pictures."""
         tensor = torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
-        tensor = tensor.to(self.device, torch.float32, non_blocking=True)
+        # Never `non_blocking`: MPS may read memory that is in other use by then (PyTorch's issue 189690).
+        tensor = tensor.to(self.device).to(torch.float32)
         return tensor.contiguous(memory_format=self._torch_format) if tensor.ndim == 4 else tensor
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether the device is another one than the processor."""
+        return torch.device(self.device).type != "cpu"
 
     @property
     def _torch_format(self) -> torch.memory_format:

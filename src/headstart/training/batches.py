@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headstart.data.preprocess import Pixels, Preprocess
+from headstart.data.augment import Cut
+from headstart.data.preprocess import Pixels
 from headstart.model import ranks
 from headstart.model.features import Activations
-from headstart.model.forward import prefetched
+from headstart.model.inputs import Loader
 from headstart.model.precision import Format
 
 Batch = tuple[Tensor, Tensor]
@@ -123,33 +124,21 @@ class LiveViews(Shuffled):
     """Batches of new views, made by threads while the network trains.
 
     Attributes:
-        view: uint8 [S, S, 3] of (picture's position 0..n-1, epoch); called from threads.
+        view: uint8 [S, S, 3] of (picture's position 0..n-1, epoch), or a `Cut`; called from threads.
         labels: int64 [n].
+        loader: Makes the network's inputs of the views.
     """
 
-    view: Callable[[int, int], Pixels]
+    view: Callable[[int, int], Pixels | Cut]
     labels: NDArray[np.int64]
-    preprocess: Preprocess
+    loader: Loader
     batch_size: int
     seed: int
-    fmt: Format
-    workers: int
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
         shuffled = order(len(self.labels), seed=self.seed, epoch=number)
-
-        def normalized(position: int) -> NDArray[np.float32]:
-            return self.preprocess.normalize(self.view(position, number))
-
-        ahead = max(2 * self.batch_size, 2 * self.workers)
         bounds = [ranks.own_part(*whole) for whole in self._bounds()[done:]]
-        left = np.concatenate([shuffled[:0], *(shuffled[start:stop] for start, stop in bounds)])
-        size = self.preprocess.img_size
-        arrays = prefetched(normalized, (int(i) for i in left), workers=self.workers, ahead=ahead)
-        for start, stop in bounds:
-            views = [next(arrays) for _ in range(stop - start)]
-            batch = np.stack(views) if views else np.empty((0, 3, size, size), np.float32)
-            yield (
-                self.fmt.inputs(batch),
-                torch.from_numpy(self.labels[shuffled[start:stop]]).to(self.fmt.device),
-            )
+        groups = [shuffled[start:stop] for start, stop in bounds]
+        inputs = self.loader.batches(lambda position: self.view(position, number), groups)
+        for group, batch in zip(groups, inputs, strict=True):
+            yield batch, torch.from_numpy(self.labels[group]).to(batch.device)

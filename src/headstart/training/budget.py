@@ -65,6 +65,21 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Views that earlier runs have put through the frozen part.
+
+    Attributes:
+        plain: Evaluation views of the pictures that train and that are selected on.
+        random: Random views of those that train.
+        added: Both, of the pictures that a refit adds.
+    """
+
+    plain: int = 0
+    random: int = 0
+    added: int = 0
+
+
+@dataclass(frozen=True)
 class Forecast:
     """Seconds that the stages of a run take."""
 
@@ -89,6 +104,7 @@ def forecast(
     classes: int,
     refit: Refit = "none",
     sweep: int = 0,
+    kept: Kept | None = None,
 ) -> Forecast:
     """What the stages take at this pace.
 
@@ -101,18 +117,20 @@ def forecast(
         classes: How many.
         refit: What trains once more.
         sweep: Pictures, with repetition, of the sweep over learning rates.
+        kept: What need not be computed again; None: nothing.
     """
+    kept = kept or Kept()
     n, selected = pictures.train, pictures.selection
     probe = 0.0
     if recipe.head_init == "probe":
-        below = Work(frozen=n + selected, step=0, above=n + selected, exact=0).seconds(pace)
+        below = Work(frozen=n + selected - kept.plain, step=0, above=n + selected, exact=0).seconds(pace)
         probe = below + solving(n, features, classes)
     finetune = 0.0
     if recipe.trains != "nothing":
         evaluations = recipe.epochs + (len(recipe.interpolation) if selected else 0)
         live = 0 if cached_views else n * recipe.epochs
         work = Work(
-            frozen=cached_views * n + live,
+            frozen=cached_views * n + live - kept.random,
             step=n * recipe.epochs,
             above=selected * evaluations,
             exact=0,
@@ -124,8 +142,8 @@ def forecast(
         added = selected + (pictures.reported if refit == "all" else 0)
         more = Pictures(n + added, 0, 0)
         whole = forecast(recipe, pace, more, cached_views=cached_views, features=features, classes=classes)
-        known = n * pace.frozen * (cached_views + 1)  # activations that are cached by now
-        again = whole.probe + whole.finetune - known
+        known = n * (cached_views + 1) + kept.added  # activations that are cached by now
+        again = whole.probe + whole.finetune - known * pace.frozen
     found = Work(frozen=0 if cached_views else sweep, step=sweep, above=0, exact=0).seconds(pace)
     return Forecast(probe, finetune, evaluation, again, found)
 

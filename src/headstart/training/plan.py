@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from headstart import console
 from headstart.config import Refit, TrainConfig
 from headstart.launch import place
@@ -35,7 +37,9 @@ class Plan:
         train_pictures: Pictures that train.
         selection_pictures: Pictures that choose the epoch.
         steps_per_epoch: Optimiser steps per epoch.
+        device_views: Whether the accelerator resizes and turns the random views, instead of Pillow.
         refit: ``train`` or ``all``: what trains once more when the choice is made; else ``none``.
+        first_step: What was found of an accelerator's first step (`headstart.training.first_step`).
         budget: The time that was given, as it was written.
         forecast: Seconds that the stages take, as measured before.
         pace: What was measured.
@@ -52,16 +56,20 @@ class Plan:
     train_pictures: int
     selection_pictures: int
     steps_per_epoch: int
+    device_views: bool = False
     refit: Refit = "none"
+    first_step: tuple[str, ...] = field(default=(), compare=False)
     budget: str | None = field(default=None, compare=False)
     forecast: Forecast | None = field(default=None, compare=False)
     pace: Pace | None = field(default=None, compare=False)
 
     def measured(self) -> dict[str, Any]:
-        """What clocks said, for ``config.yaml``: it chose the plan and decides nothing any more."""
+        """What clocks and the first step said, for ``config.yaml``: it chose the plan and decides nothing any
+        more."""
+        first_step = {"first_step": list(self.first_step)} if self.first_step else {}
         if self.forecast is None or self.pace is None:
-            return {}
-        return {
+            return dict(first_step)
+        return first_step | {
             "budget": self.budget,
             "seconds": {name: round(value, 1) for name, value in vars(self.forecast).items()},
             "milliseconds_per_picture": {
@@ -80,6 +88,7 @@ class Plan:
             "steps_per_epoch": self.steps_per_epoch,
             "total_steps": self.steps_per_epoch * self.epochs,
             "refit": self.refit,
+            "random_views_by": torch.device(self.fmt.device).type if self.device_views else "pillow",
             "recipe": dataclasses.asdict(self.recipe) | {"interpolation": list(self.recipe.interpolation)},
         }
         return values
@@ -146,6 +155,8 @@ class Plan:
                 self.cut, f"the top of the network (from {self.cut}) and the head"
             )
             views = f"{self.views} cached views per picture" if self.views else "new views every epoch"
+            if self.device_views:
+                views += f", made on {self.fmt.device}"
             lines.append(
                 f"{self.config.strategy}: {part}, {recipe.epochs} epochs x {self.steps_per_epoch} steps of "
                 f"{min(recipe.batch_size, self.train_pictures)} pictures, {views} ({recipe.augmentation})"
@@ -178,6 +189,7 @@ class Plan:
             lines.append("BatchNorm sees each process' part of a batch: it is synchronised on GPUs only")
         several = f"{processes} processes, each with " if processes > 1 else ""
         lines.append(several + ", ".join(self.way()))
+        lines += self.first_step
         if self.forecast is not None:
             stages = {name: seconds for name, seconds in vars(self.forecast).items() if seconds}
             each = ", ".join(f"{name} {lasting(seconds)}" for name, seconds in stages.items())

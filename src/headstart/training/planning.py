@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import torch
 
 from headstart.config import Refit, TrainConfig
+from headstart.data.augment import AUGMENTATIONS
+from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
 from headstart.data.decoding import available_cpus
 from headstart.data.preprocess import Preprocess
@@ -18,6 +20,7 @@ from headstart.model.precision import Format, choose_device, choose_precision
 from headstart.training import lr_find
 from headstart.training.batches import Slices
 from headstart.training.budget import PLANNED, Budget, Pace, Pictures, Work, forecast, shorter
+from headstart.training.frozen_views import Reuse
 from headstart.training.plan import Plan
 from headstart.training.recipes import Recipe, Trains, resolve_recipe
 from headstart.training.speed import Memory, Stopwatch, Way, fastest, key_of
@@ -34,6 +37,7 @@ def make_plan(
     preprocess: Preprocess,
     *,
     budget: Budget | None = None,
+    cache: Cache | None = None,
 ) -> Plan:
     """Decides what is open, from the settings, the network, the number of pictures and this machine.
 
@@ -43,6 +47,7 @@ def make_plan(
         dataset: The pictures.
         preprocess: Makes their pixels.
         budget: The time that is left; None: as long as the recipe takes.
+        cache: Where activations of earlier runs are, which cost no time; None: nothing is kept.
 
     Raises:
         ConfigError: HS-CONFIG-005 to -008; HS-CONFIG-011, the budget does not suffice for a probe.
@@ -80,15 +85,22 @@ def make_plan(
             train_pictures=pictures.train,
             selection_pictures=n_selection,
             steps_per_epoch=len(Slices(pictures.train, recipe.batch_size).bounds()),
+            device_views=fmt.accelerated and not cut_from_originals(recipe),
             refit=allowed_refit(config.refit or "none", n_selection),
         )
 
     plan = draft(recipe, config.freeze)
     if place().size == 1:  # several processes would measure each other, and not the same
-        plan = timed(plan, model, pictures)
-    if budget is not None:
-        plan = within(budget, plan, model, pictures, preprocess)
+        reuse = Reuse(model, dataset, preprocess, cache)
+        plan = forecasted(timed(plan, model, pictures), model, pictures, reuse)
+        if budget is not None:
+            plan = within(budget, plan, model, pictures, preprocess, reuse)
     return resolved(plan, preprocess)
+
+
+def cut_from_originals(recipe: Recipe) -> bool:
+    """Whether random views need pictures at their own size, which are too large to travel to a device."""
+    return recipe.from_originals and AUGMENTATIONS[recipe.augmentation].scale is not None
 
 
 def allowed_refit(asked: Refit, selection_pictures: int) -> Refit:
@@ -97,7 +109,7 @@ def allowed_refit(asked: Refit, selection_pictures: int) -> Refit:
 
 
 def timed(plan: Plan, model: Classifier, pictures: Pictures) -> Plan:
-    """The plan in the fastest way on this machine, with a forecast of its seconds."""
+    """The plan in the fastest way on this machine."""
     config, recipe = plan.config, plan.recipe
     fixed = {name for name in WAYS if getattr(config, name)}
     if recipe.name == "d2l":
@@ -107,8 +119,7 @@ def timed(plan: Plan, model: Classifier, pictures: Pictures) -> Plan:
     usual = Way(plan.fmt, plan.threads, plan.micro_batch)
     work = Work(frozen=pictures.train * (plan.views + 1), step=pictures.train * plan.epochs, above=0, exact=0)
     way, pace = measured(usual, frozenset(fixed), work, plan, model)
-    plan = dataclasses.replace(plan, fmt=way.fmt, threads=way.threads, micro_batch=way.micro_batch, pace=pace)
-    return forecasted(plan, model, pictures)
+    return dataclasses.replace(plan, fmt=way.fmt, threads=way.threads, micro_batch=way.micro_batch, pace=pace)
 
 
 def measured(
@@ -129,7 +140,7 @@ def measured(
     return found
 
 
-def forecasted(plan: Plan, model: Classifier, pictures: Pictures) -> Plan:
+def forecasted(plan: Plan, model: Classifier, pictures: Pictures, reuse: Reuse) -> Plan:
     """The plan with the seconds of its stages."""
     assert plan.pace is not None
     seconds = forecast(
@@ -141,11 +152,14 @@ def forecasted(plan: Plan, model: Classifier, pictures: Pictures) -> Plan:
         classes=len(model.classes),
         refit=plan.refit,
         sweep=lr_find.STEPS * min(plan.recipe.batch_size, pictures.train) if plan.finds_rate else 0,
+        kept=reuse.of(plan),
     )
     return dataclasses.replace(plan, forecast=seconds)
 
 
-def within(budget: Budget, plan: Plan, model: Classifier, pictures: Pictures, preprocess: Preprocess) -> Plan:
+def within(
+    budget: Budget, plan: Plan, model: Classifier, pictures: Pictures, preprocess: Preprocess, reuse: Reuse
+) -> Plan:
     """The plan that makes the most of a budget.
 
     Raises:
@@ -153,7 +167,7 @@ def within(budget: Budget, plan: Plan, model: Classifier, pictures: Pictures, pr
     """
     room, spent = PLANNED * budget.left, budget.seconds - budget.left
     for candidate in candidates(dataclasses.replace(plan, budget=budget.text), model, preprocess):
-        least = forecasted(candidate, model, pictures)
+        least = forecasted(candidate, model, pictures, reuse)
         seconds = least.forecast.total if least.forecast is not None else 0.0
         if seconds <= room:
             return least

@@ -115,8 +115,8 @@ def seconds_of(work: Callable[[], object], fmt: Format) -> float:
     for _ in range(1 + REPEATS):
         started = time.perf_counter()
         work()
-        if fmt.device.startswith("cuda"):
-            torch.cuda.synchronize()
+        if fmt.accelerated:
+            torch.accelerator.synchronize(fmt.device)
         found.append(time.perf_counter() - started)
         if found[0] > TRYING:
             return found[0]

@@ -120,8 +120,8 @@ class Stepper:
 
     def _halve(self, batch: int) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()
         before = min(self.micro_batch or batch, batch)
         if before == 1:
             raise RunError(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from headstart import console
 from headstart.config import Refit
-from headstart.data.augment import AUGMENTATIONS
+from headstart.data.augment import AUGMENTATIONS, Cut
 from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
@@ -25,12 +25,14 @@ from headstart.model import ranks
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.depthwise import FastDepthwise
 from headstart.model.features import Activations, FrozenPart, features_above
-from headstart.model.forward import BATCH_SIZE, evaluation_mode, prefetched
+from headstart.model.forward import BATCH_SIZE, evaluation_mode
+from headstart.model.inputs import Loader, View
 from headstart.model.transfer import ParameterGroup, freeze, groups_text, parameter_groups
 from headstart.training.batches import Batches, CachedViews, LiveViews
 from headstart.training.budget import OVERHEAD, Budget
 from headstart.training.checkpoint import Checkpoint, Saved
 from headstart.training.fit import Epoch, EpochHook, Scores, TrainingLoop
+from headstart.training.frozen_views import EVALUATION, evaluation_keys, random_keys, random_views
 from headstart.training.lr_find import Sweep, chosen, sweep
 from headstart.training.plan import Plan
 from headstart.training.probe import fit_probe
@@ -99,12 +101,12 @@ class Trainer:
         self.dataset = dataset
         self.pictures = pictures
         self.plan = plan
-        self.views = Views(
-            dataset,
-            pictures,
-            AUGMENTATIONS[plan.recipe.augmentation],
-            plan.recipe.from_originals,
-            plan.config.seed,
+        self.views = views_of(plan, dataset, pictures)
+        self.loader = Loader(
+            pictures.preprocess,
+            plan.fmt,
+            plan.workers,
+            on_device=plan.fmt.accelerated or plan.device_views,
         )
         self.on_epoch = on_epoch
         self.on_best = on_best
@@ -289,51 +291,40 @@ class Trainer:
 
     def run_below(self, cut: str, ids: NDArray[np.int64], label: str) -> Activations:
         """Activations at ``cut`` of the evaluation view of some pictures, in their order."""
-        keys = [str(self.dataset.file_hashes[i]) for i in ids]
-        return self.run(cut, self.views.evaluation, ids, keys, {"view": "evaluation"}, label)
+        keys = evaluation_keys(self.dataset, ids)
+        return self.run(cut, self.views.evaluation, ids, keys, EVALUATION, label)
 
     def run_views(self, cut: str) -> Activations:
         """Activations at ``cut`` of the plan's random views of the training pictures, view after view."""
         n, number = len(self.train_ids), self.plan.views
-        hashes = self.dataset.file_hashes
 
-        def view(item: int) -> Pixels:
-            return self.views.random(int(self.train_ids[item % n]), item // n)
+        def view(item: int) -> Pixels | Cut:
+            return self.random_view(item % n, item // n)
 
-        keys = [f"{hashes[i]}:{epoch}" for epoch in range(number) for i in self.train_ids]
+        keys = random_keys(self.dataset, self.train_ids, number)
         label = f"{number} views of {n} pictures"
-        return self.run(cut, view, np.arange(n * number), keys, self.views.signature(), label)
+        return self.run(cut, view, np.arange(n * number), keys, random_views(self.plan), label)
+
+    def random_view(self, position: int, epoch: int) -> Pixels | Cut:
+        """A view to train on, by the picture's place among those that train."""
+        return random_view(self.plan, self.views, int(self.train_ids[position]), epoch)
 
     def run(
         self,
         cut: str,
-        view: Callable[[int], Pixels],
+        view: View,
         items: NDArray[np.int64],
         keys: Sequence[str],
         views: dict[str, Any],
         label: str,
     ) -> Activations:
-        part = FrozenPart(
-            self.model,
-            cut,
-            preprocess=self.pictures.preprocess,
-            fmt=self.plan.fmt,
-            workers=self.plan.workers,
-            cache=self.cache,
-        )
+        part = FrozenPart(self.model, cut, loader=self.loader, cache=self.cache)
         with console.progress(len(items), label) as advance:
             return part.activations(view, items, keys=keys, views=views, advance=advance)
 
     def live_batches(self) -> LiveViews:
-        return LiveViews(
-            lambda position, epoch: self.views.random(int(self.train_ids[position]), epoch),
-            self.labels,
-            self.pictures.preprocess,
-            self.plan.recipe.batch_size,
-            self.plan.config.seed,
-            self.plan.fmt,
-            self.plan.workers,
-        )
+        recipe, seed = self.plan.recipe, self.plan.config.seed
+        return LiveViews(self.random_view, self.labels, self.loader, recipe.batch_size, seed)
 
     def forward_of(self, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def forward(inputs: Tensor) -> Tensor:
@@ -368,15 +359,22 @@ class Trainer:
             for batch in watched.own_batches(BATCH_SIZE):
                 yield self.plan.fmt.inputs(batch)
             return
-        preprocess = self.pictures.preprocess
-
-        def batch_of(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-            return preprocess.normalize(np.stack([self.views.evaluation(int(i)) for i in ids]))
-
         own = self.watched_ids[ranks.dealt(len(self.watched_ids), BATCH_SIZE)]
-        batches = [own[i : i + BATCH_SIZE] for i in range(0, len(own), BATCH_SIZE)]
-        for arrays in prefetched(batch_of, batches, workers=self.plan.workers, ahead=2 * self.plan.workers):
-            yield self.plan.fmt.inputs(arrays)
+        groups = [own[i : i + BATCH_SIZE] for i in range(0, len(own), BATCH_SIZE)]
+        yield from self.loader.batches(self.views.evaluation, groups)
+
+
+def views_of(plan: Plan, dataset: Dataset, pictures: Pictures) -> Views:
+    """The views that a plan trains on."""
+    recipe = plan.recipe
+    return Views(
+        dataset, pictures, AUGMENTATIONS[recipe.augmentation], recipe.from_originals, plan.config.seed
+    )
+
+
+def random_view(plan: Plan, views: Views, index: int, epoch: int) -> Pixels | Cut:
+    """A view to train on, as far as the plan leaves it to the processor."""
+    return (views.cut if plan.device_views else views.random)(index, epoch)
 
 
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> Scores:

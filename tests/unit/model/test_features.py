@@ -16,6 +16,7 @@ from headstart.model import zoo
 from headstart.model.classifier import Classifier
 from headstart.model.features import Activations, FrozenPart, features_above
 from headstart.model.forward import BATCH_SIZE
+from headstart.model.inputs import Loader
 from headstart.model.precision import Format
 
 SIZE = 64
@@ -32,8 +33,8 @@ def network(name: str = "test_efficientnet") -> Classifier:
 class Counted(FrozenPart):
     """Counts the pictures that go through the network."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, preprocess=SPEC, workers=1, **named)
+    def __init__(self, *args: Any, fmt: Format, **named: Any) -> None:
+        super().__init__(*args, loader=Loader(SPEC, fmt, 1), **named)
         self.seen = 0
 
     def rows(self, items: list[int], views: dict[str, Any] | None = None) -> Tensor:
@@ -89,7 +90,8 @@ def test_whatever_decides_an_activation_is_in_its_signature(tmp_path: Path, chan
             next(iter(tensors.values())).add_(0.5)
     part = Counted(model, "stage1" if change == "cut" else "stage2", **named)
     if change == "preprocess":
-        part.preprocess = Preprocess(SIZE, 72, "bicubic", (0.4, 0.5, 0.5), (0.5, 0.5, 0.5))
+        other = Preprocess(SIZE, 72, "bicubic", (0.4, 0.5, 0.5), (0.5, 0.5, 0.5))
+        part.loader = Loader(other, BF16, 1)
     part.rows([0, 1], {"seed": 1} if change == "views" else None)
     assert part.seen == 2
 

@@ -12,6 +12,7 @@ import torch
 
 from headstart.data.preprocess import Preprocess
 from headstart.model.features import Activations
+from headstart.model.inputs import Loader
 from headstart.model.precision import Format
 from headstart.training.batches import CachedViews, LiveViews, Slices, order
 
@@ -95,7 +96,7 @@ def live(n: int, workers: int, size: int = 4) -> LiveViews:
         return np.full((8, 8, 3), 10 * epoch + position, np.uint8)
 
     calls: set[int] = set()
-    return LiveViews(view, np.arange(n) % 3, PREPROCESS, size, 7, FP32, workers)
+    return LiveViews(view, np.arange(n) % 3, Loader(PREPROCESS, FP32, workers), size, 7)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -123,6 +124,6 @@ def test_a_live_picture_that_fails_stops_the_epoch() -> None:
     def view(position: int, epoch: int) -> np.ndarray:
         raise OSError("gone")
 
-    batches = LiveViews(view, np.zeros(9, np.int64), PREPROCESS, 4, 0, FP32, 2)
+    batches = LiveViews(view, np.zeros(9, np.int64), Loader(PREPROCESS, FP32, 2), 4, 0)
     with pytest.raises(OSError, match="gone"):
         next(batches.epoch(1))

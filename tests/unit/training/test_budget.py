@@ -6,9 +6,19 @@ import time
 
 import pytest
 
-from headstart.config import TrainConfig, seconds_of
+from headstart.config import Refit, TrainConfig, seconds_of
 from headstart.errors import ConfigError
-from headstart.training.budget import OVERHEAD, Budget, Pace, Pictures, forecast, lasting, shorter
+from headstart.training.budget import (
+    OVERHEAD,
+    Budget,
+    Forecast,
+    Kept,
+    Pace,
+    Pictures,
+    forecast,
+    lasting,
+    shorter,
+)
 from headstart.training.recipes import RECIPES, resolve_recipe
 
 PACE = Pace(frozen=0.001, step=0.003, above=0.0005, exact=0.01)
@@ -58,6 +68,21 @@ def test_the_forecast_adds_up_what_there_is_to_compute() -> None:
     assert found.total == pytest.approx(found.probe + found.finetune + found.evaluation + OVERHEAD)
     live = forecast(recipe, PACE, PICTURES, cached_views=0, features=1280, classes=2)
     assert live.finetune - found.finetune == pytest.approx((12 - 8) * 1000 * 0.001)
+
+
+def test_what_is_kept_already_takes_no_time() -> None:
+    recipe = RECIPES["default"]
+
+    def found(refit: Refit = "none", kept: Kept | None = None) -> Forecast:
+        return forecast(
+            recipe, PACE, PICTURES, cached_views=8, features=1280, classes=2, refit=refit, kept=kept
+        )
+
+    plain, part = found(), found(kept=Kept(plain=1200, random=5000))
+    assert plain.probe - part.probe == pytest.approx(1200 * 0.001)
+    assert plain.finetune - part.finetune == pytest.approx(5000 * 0.001)
+    again, known = found("all"), found("all", Kept(plain=1200, random=8000, added=500 * 9))
+    assert again.refit - known.refit == pytest.approx(500 * 9 * 0.001)
 
 
 def test_without_a_probe_or_without_training() -> None:
