@@ -31,6 +31,7 @@ LabelFrom = Literal["top", "parent", "path"]
 HeadInit = Literal["probe", "xavier", "zeros"]
 Gpus = Literal["all"] | int
 Rate = float | Literal["find"]
+ImgSize = int | Literal["auto"]
 NOTES = ("data", "plan", "measured", "versions")  # in a run's config.yaml, beside the settings
 DEFAULT_MODEL = "efficientnet-lite0"
 WHAT = {
@@ -79,8 +80,9 @@ class TrainConfig:
     batch_size: Annotated[int | None, Parameter(alias=["-b", "--batch"])] = None
     """Pictures per step. Default: the recipe's."""
 
-    img_size: Annotated[int | None, Parameter(alias="--imgsz")] = None
-    """Input size in pixels, square. Default: what the source model was trained with."""
+    img_size: Annotated[ImgSize | None, Parameter(alias="--imgsz")] = None
+    """Input size in pixels, square. auto: that of several at which the linear probe answers best. Default:
+    what the source model was trained with."""
 
     fit: Fit | None = None
     """How a picture becomes square: crop the centre, pad, or squash. Default: the recipe's (crop)."""
@@ -153,6 +155,11 @@ class TrainConfig:
     exclude: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     """Leave out files and folders whose relative path matches this pattern (repeatable)."""
 
+    @property
+    def pixels(self) -> int | None:
+        """``img_size`` where it is a number."""
+        return None if isinstance(self.img_size, str) else self.img_size
+
     def __post_init__(self) -> None:
         faults = [
             f"{field} must be {allowed}, but is {value!r}"
@@ -178,7 +185,7 @@ class TrainConfig:
                     self.crop,
                     self.crop is None or crop_of(self.crop) is not None,
                 ),
-                ("img_size", "32 or more", self.img_size, self.img_size is None or self.img_size >= 32),
+                ("img_size", "32 or more, or auto", self.img_size, is_size(self.img_size)),
                 ("views", "0 or more", self.views, self.views is None or self.views >= 0),
                 (
                     "selection",
@@ -213,6 +220,11 @@ class TrainConfig:
 def is_rate(lr: Rate | None) -> bool:
     """Whether this is a learning rate, or says where one comes from."""
     return lr is None or (lr == "find" if isinstance(lr, str) else lr > 0)
+
+
+def is_size(size: ImgSize | None) -> bool:
+    """Whether this is an input size, or says where one comes from."""
+    return size is None or (size == "auto" if isinstance(size, str) else size >= 32)
 
 
 def are_columns(columns: Sequence[str]) -> bool:

@@ -18,6 +18,8 @@ from headstart import console
 from headstart.config import TrainConfig, to_mapping
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
+from headstart.data.pictures import Pictures
+from headstart.data.preprocess import Preprocess
 from headstart.data.sources import options_of
 from headstart.data.splits import SPLITS
 from headstart.epoch_log import SafeHook
@@ -51,6 +53,7 @@ from headstart.run_processes import (
     shared_folder,
     unmark_folder,
 )
+from headstart.run_resolution import with_best_size
 from headstart.run_setup import (
     asks_the_network,
     budget_of,
@@ -137,20 +140,28 @@ def _train(
         source = source_model(config, recipe.pretrained)
     own_output = output_in_data(output, data)
     cache = Cache(int(config.cache * GIGABYTE)) if config.cache else None
-    with shared_folder(place) as folder, log_of(folder):
-        mark_folder(folder, asked, data)
+
+    def load(preprocess: Preprocess, selection: float) -> tuple[Dataset, Pictures]:
         with read_in_turn():
-            dataset, pictures = load_dataset(
+            return load_dataset(
                 data,
                 preprocess=preprocess,
                 options=options_of(config),
                 exclude=(*config.exclude, *own_output),
-                selection=recipe.selection,
+                selection=selection,
                 workers=config.workers,
                 memory_limit=own_memory(),
                 cache=cache,
                 watch=None if budget is None else budget.check_reading,
             )
+
+    with shared_folder(place) as folder, log_of(folder):
+        mark_folder(folder, asked, data)
+        if config.img_size == "auto":
+            preloading.join()
+            config, source = with_best_size(config, load, cache), None
+            recipe, preprocess = recipe_and_preprocess(config)
+        dataset, pictures = load(preprocess, recipe.selection)
         check_same_pictures(dataset)
         for line in (dataset.tree(), *dataset.notes):
             console.say(line)

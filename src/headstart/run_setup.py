@@ -49,7 +49,7 @@ def recipe_and_preprocess(config: TrainConfig) -> tuple[Recipe, Preprocess]:
     from headstart.training.recipes import resolve_recipe
 
     recipe = resolve_recipe(config)
-    preprocess = zoo.preprocess(config.model, config.img_size, fit=recipe.fit)
+    preprocess = zoo.preprocess(config.model, config.pixels, fit=recipe.fit)
     if recipe.resize is not None:
         preprocess = dataclasses.replace(preprocess, resize=recipe.resize_for(preprocess.img_size))
     if config.crop is not None:
@@ -99,7 +99,7 @@ def source_model(config: TrainConfig, pretrained: bool) -> Classifier:
     from headstart.model.precision import choose_device
 
     choose_device(config.device)
-    source = zoo.create(config.model, weights=config.weights, pretrained=pretrained, img_size=config.img_size)
+    source = zoo.create(config.model, weights=config.weights, pretrained=pretrained, img_size=config.pixels)
     if config.freeze is not None:
         source.cut_name(config.freeze)
     return source

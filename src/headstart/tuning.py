@@ -163,6 +163,8 @@ def asked_for(
         faults.append(
             "--lr find sweeps over rates in one run, which tune compares by trials: leave out --lr find"
         )
+    if config.img_size == "auto":
+        faults.append("--img-size auto compares sizes by the probe, tune by trials: write --fields img_size")
     if faults:
         raise ConfigError("HS-CONFIG-007", "These settings contradict each other.", details=faults)
     names = searched_fields(fields, config)
@@ -207,16 +209,16 @@ class Shared:
 
     def source(self, config: TrainConfig) -> Classifier:
         """The source model at this input size; stays as it is."""
-        if config.img_size not in self._sources:
+        if config.pixels not in self._sources:
             recipe, _ = recipe_and_preprocess(config)
-            self._sources[config.img_size] = source_model(config, recipe.pretrained)
-        return self._sources[config.img_size]
+            self._sources[config.pixels] = source_model(config, recipe.pretrained)
+        return self._sources[config.pixels]
 
     def pictures(self, config: TrainConfig) -> tuple[Dataset, Pictures]:
         """The pictures at this input size. Parts and classes are the same at every size."""
-        if config.img_size not in self._pictures:
+        if config.pixels not in self._pictures:
             recipe, preprocess = recipe_and_preprocess(config)
-            self._pictures[config.img_size] = load_dataset(
+            self._pictures[config.pixels] = load_dataset(
                 self.search.data,
                 preprocess=preprocess,
                 options=options_of(config),
@@ -225,7 +227,7 @@ class Shared:
                 workers=config.workers,
                 cache=self.cache,
             )
-        return self._pictures[config.img_size]
+        return self._pictures[config.pixels]
 
     def planned(self, config: TrainConfig) -> tuple[Classifier, Plan]:
         """A model that is still to be trained, and how that is done."""

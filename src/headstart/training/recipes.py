@@ -205,6 +205,8 @@ def check_consistency(config: TrainConfig) -> None:
         faults.append("--strategy scratch starts from random weights: leave out --weights")
     if config.strategy == "scratch" and config.head_init == "probe":
         faults.append("--strategy scratch has no features to probe: leave out --head-init probe")
+    if config.strategy == "scratch" and config.img_size == "auto":
+        faults.append("--strategy scratch has no probe to choose a size by: give --img-size in pixels")
     if config.head_from and config.head_init == "probe":
         faults.append("--head-from and --head-init probe both set the head: leave one out")
     if config.refit == "train" and config.strategy == "probe":

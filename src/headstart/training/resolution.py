@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SIZE_STEP = 32  # pixels; networks halve their input five times
-LARGER = (1.0, 8 / 7, 9 / 7, 10 / 7)  # 224, 256, 288 and 320 pixels
+LARGER = (8 / 7, 9 / 7, 10 / 7)  # 256, 288 and 320 pixels for 224
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,20 @@ def sizes_to_try(own: int) -> tuple[int, ...]:
     Networks answer best at sizes somewhat above that of their training (Touvron et al., "Fixing the
     train-test resolution discrepancy", NeurIPS 2019).
     """
-    return tuple(sorted({max(SIZE_STEP, round(own * f / SIZE_STEP) * SIZE_STEP) for f in LARGER} | {own}))
+    larger = {round(own * factor / SIZE_STEP) * SIZE_STEP for factor in LARGER}
+    return tuple(sorted({own} | {size for size in larger if size > own}))
 
 
-def best_size(sizes: Sequence[int], measure: Callable[[int], Sized]) -> tuple[int, list[Sized]]:
-    """The size with the lowest loss; of equal ones the smallest.
+def best_size(sizes: Sequence[int], measure: Callable[[int], Sized]) -> tuple[int | None, list[Sized]]:
+    """The size with the lowest loss, of equal ones the smallest; None where no loss is a number.
 
     Args:
         sizes: In rising order.
         measure: The probe at one of them.
     """
-    found = [measure(size) for size in sizes]
+    found: list[Sized] = []
+    for size in sizes:
+        found.append(measure(size))
+        if not math.isfinite(found[-1].loss):
+            return None, found
     return min(found, key=lambda sized: (sized.loss, sized.img_size)).img_size, found

@@ -43,7 +43,7 @@ def test_nothing_that_the_plan_decides_stays_open(model: Classifier, dataset: Da
     plan = planned(model, dataset, weights=Path("a.safetensors"))
     settings = to_mapping(plan.config)
     open_still = {name for name, value in settings.items() if value is None}
-    assert open_still == {"name", "budget"}
+    assert open_still == {"name", "budget", "crop", "images", "label_from"}  # not for the plan to decide
     assert "auto" not in str(settings).lower()
     assert settings["img_size"] == 64
     assert settings["freeze"] == plan.cut

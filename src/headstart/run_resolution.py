@@ -1,0 +1,85 @@
+"""``--img-size auto``: the probe at several input sizes, before the run proper begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from headstart import console
+from headstart.config import TrainConfig
+from headstart.data.augment import AUGMENTATIONS
+from headstart.data.cache import Cache
+from headstart.data.dataset import Dataset
+from headstart.data.pictures import Pictures
+from headstart.data.preprocess import Preprocess
+from headstart.data.views import Views
+from headstart.model import zoo
+from headstart.run_setup import recipe_and_preprocess, source_model
+
+if TYPE_CHECKING:
+    from headstart.training.resolution import Sized
+
+Load = Callable[[Preprocess, float], tuple[Dataset, Pictures]]
+"""Pictures for a preprocessing, with a part for selection."""
+
+
+def with_best_size(config: TrainConfig, load: Load, cache: Cache | None) -> TrainConfig:
+    """The settings with the input size at which the linear probe answers best.
+
+    Only training pictures take part, each answered by a probe that did not see it.
+
+    Args:
+        config: With ``img_size="auto"``.
+        load: Reads the pictures.
+        cache: Keeps what the run can use again.
+    """
+    from headstart.training.resolution import best_size, sizes_to_try
+
+    own = zoo.preprocess(config.model).img_size
+    best, found = best_size(sizes_to_try(own), lambda size: probed(config, size, load, cache))
+    if best is None:
+        console.warn(f"too few pictures of a class to compare input sizes: {own} pixels, the model's own")
+        return dataclasses.replace(config, img_size=own)
+    losses = ", ".join(f"{sized.loss:.3f} at {sized.img_size}" for sized in found)
+    seconds = sum(sized.seconds for sized in found)
+    console.say(f"input size: {best} pixels; log loss of the probe out of fold: {losses} ({seconds:.0f} s)")
+    return dataclasses.replace(config, img_size=best)
+
+
+def probed(config: TrainConfig, size: int, load: Load, cache: Cache | None) -> Sized:
+    """The probe at one size."""
+    from headstart.model import ranks
+    from headstart.model.classifier import HEAD
+    from headstart.model.features import FrozenPart
+    from headstart.model.inputs import Loader
+    from headstart.model.precision import Format, choose_device, choose_precision
+    from headstart.training.frozen_views import EVALUATION, evaluation_keys
+    from headstart.training.probe import fit_probe
+    from headstart.training.resolution import Sized
+
+    started = time.perf_counter()
+    config = dataclasses.replace(config, img_size=size)
+    recipe, preprocess = recipe_and_preprocess(config)
+    dataset, pictures = load(preprocess, recipe.selection)
+    device = choose_device(config.device)
+    fmt = Format(device, choose_precision(config.precision, device), config.memory_format or "channels_last")
+    source = source_model(config, pretrained=True)
+    fmt.network(source)
+    ids = dataset.indices("train")
+    loader = Loader(pictures.preprocess, fmt, config.workers or 2)
+    views = Views(dataset, pictures, AUGMENTATIONS["none"])
+    with console.progress(len(ids), f"features at {size} pixels") as advance:
+        features = FrozenPart(source, HEAD, loader=loader, cache=cache).activations(
+            views.evaluation,
+            ids,
+            keys=evaluation_keys(dataset, ids),
+            views=EVALUATION,
+            advance=advance,
+        )
+    labels = dataset.labels[ids]
+    probe = fit_probe(features.all(), labels, len(dataset.classes), dataset.groups[ids])
+    _, loss, accuracy = min(probe.table, key=lambda row: row[1], default=(0.0, float("nan"), float("nan")))
+    loss, accuracy = ranks.agreed((loss, accuracy))
+    return Sized(size, loss, accuracy, time.perf_counter() - started)
