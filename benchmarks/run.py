@@ -10,7 +10,8 @@ reason. Leave the machine alone while it runs.
     lesson      recipe d2l against scratch, ResNet-18's job on the bundled network (hotdog-small)
     published   the lesson itself: needs the network for its pictures and ResNet-18's weights
     demo        `headstart demo`
-    elpv        `headstart demo` on 5 splits by cells, as published, and 5 by modules
+    elpv        `headstart demo` on 5 splits by cells, as published, and 3 by modules; goes on where it was
+                stopped
     startup     `headstart --help`, 20 runs
     peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
                 was stopped; needs the extra `bench`. `python benchmarks/report.py` draws its plot and table
@@ -32,6 +33,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from elpv import elpv
 from machine import PEERS, machine
 from peer_cells import peers, peers_quick
 
@@ -133,38 +135,6 @@ def demo(data: Path) -> Rows:
     with tempfile.TemporaryDirectory() as output:
         seconds, table = timed(["demo", "-o", output, "--json"])
     return [*table["rows"], {"name": "whole command", "seconds": round(seconds, 1)}]
-
-
-def elpv(data: Path) -> Rows:
-    rows: Rows = []
-    for split in ("cells", "modules"):
-        for seed in SEEDS:
-            with tempfile.TemporaryDirectory() as output:
-                seconds, table = timed(
-                    ["demo", "-o", output, "--split", split, "--seed", str(seed), "--json"]
-                )
-            measured = [row for row in table["rows"] if row["run"]]
-            rows += [{**row, "split": split, "seed": seed} for row in measured]
-            print(f"  {split}, seed {seed}: {measured[-1]['accuracy']:.3f} after {seconds:.0f} s", flush=True)
-    return [*rows, *means_of(rows)]
-
-
-def means_of(rows: Rows) -> Rows:
-    """Mean accuracy and spread over the seeds, for each kind of split and each model."""
-    groups: dict[tuple[str, str], Rows] = {}
-    for row in rows:
-        groups.setdefault((row["split"], row["name"]), []).append(row)
-    return [
-        {
-            "mean_of": name,
-            "split": split,
-            "seeds": len(group),
-            "mean_accuracy": round(statistics.mean(row["accuracy"] for row in group), 4),
-            "accuracies": spread([row["accuracy"] for row in group]),
-            "seconds": spread([row["seconds"] for row in group]),
-        }
-        for (split, name), group in groups.items()
-    ]
 
 
 def startup(data: Path) -> Rows:
