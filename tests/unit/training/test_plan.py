@@ -35,6 +35,10 @@ def model(dataset: Dataset) -> Classifier:
     return transfer(zoo.create("test_efficientnet", pretrained=False), dataset.classes)
 
 
+DATA = ("crop", "images", "label_from")
+"""Settings that say what the pictures are: not for a plan to decide."""
+
+
 def planned(model: Classifier, dataset: Dataset, preprocess: Preprocess = PREPROCESS, **fields: Any) -> Plan:
     return make_plan(TrainConfig(model="test_efficientnet", **fields), model, dataset, preprocess)
 
@@ -43,7 +47,7 @@ def test_nothing_that_the_plan_decides_stays_open(model: Classifier, dataset: Da
     plan = planned(model, dataset, weights=Path("a.safetensors"))
     settings = to_mapping(plan.config)
     open_still = {name for name, value in settings.items() if value is None}
-    assert open_still == {"name", "budget", "crop", "images", "label_from"}  # not for the plan to decide
+    assert open_still == {"name", "budget", *DATA}
     assert "auto" not in str(settings).lower()
     assert settings["img_size"] == 64
     assert settings["freeze"] == plan.cut
@@ -66,6 +70,7 @@ def test_a_probe_has_no_epochs_to_decide(model: Classifier, dataset: Dataset) ->
         "views",
         "budget",
         "name",
+        *DATA,
     }
     assert (plan.epochs, plan.views, plan.cut, plan.stage_names()) == (0, 0, None, ["probe"])
 
