@@ -8,6 +8,7 @@ run may end. The L2 strength is chosen by cross-validation on the training pictu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -215,7 +216,7 @@ def minimise(
     if start is None:
         start = x.new_zeros(x.shape[1] + 1, n_classes)
     scaled = start.to(x.dtype) / step
-    optimizer = torch.optim.LBFGS(
+    optimizer = Lbfgs(
         [scaled],
         max_iter=400,
         tolerance_grad=tolerance,
@@ -233,6 +234,13 @@ def minimise(
     with torch.no_grad():
         optimizer.step(objective)  # type: ignore[arg-type, no-untyped-call]
     return scaled * step
+
+
+class Lbfgs(torch.optim.LBFGS):
+    """torch's L-BFGS, without the second that its set-up takes to import torch's compiler."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        self.param_groups.append({**self.defaults, **param_group})
 
 
 def cross_entropy(
