@@ -21,12 +21,13 @@ FOLDS = 5
 CLEARLY = 1.1
 EPSILON = 1e-12
 SMALL = 1_000_000  # numbers; in smaller problems, several threads spend their time waiting for each other
+FEW = 200  # pictures; of fewer, weak strengths have minima so flat that only an exact one tells them apart
 LARGE = 20_000_000  # pictures x classes, and
 MANY = 40_000_000  # pictures x features; in larger problems one fold is held out, and all is in float32
 CHUNK = 8_000_000  # logits at a time, or features
 HISTORY = 20  # steps that L-BFGS remembers in large problems: a hundred of 1,000 classes would take 1 GB
 
-EXACT, ROUGH = 1e-8, 1e-5  # slopes at which a minimum counts as found
+EXACT, CLOSE, ROUGH = 1e-8, 1e-6, 1e-5  # slopes at which a minimum counts as found
 STILL = 1e-6  # nats; in large problems a minimum counts as found where a step wins less
 COMPARED = 1e-4  # of the loss; the same where strengths are compared
 
@@ -87,17 +88,15 @@ def _fit(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.
         note = "too few pictures of a class for cross-validation: the strength is the default"
     else:
         # A rough minimum chooses the same strength: losses differ by about 1e-5, in a tenth of the time.
-        paths, losses = cross_validate(
-            coordinates if small else coordinates.float(),
-            labels,
-            n_classes,
-            folds,
-            EXACT if small else ROUGH,
-        )
+        rough = coordinates if small else coordinates.float()
+        tolerance = ROUGH if not small else CLOSE if len(labels) >= FEW else EXACT
+        paths, losses, fits = cross_validate(rough, labels, n_classes, folds, tolerance)
         hits = [float((p.argmax(1) == labels).mean()) for p in paths]
         best = int(np.argmin(losses))
         strength = STRENGTHS[best]
         out_of_fold = paths[best]
+        if tolerance == CLOSE:
+            out_of_fold, _ = held_out(rough, labels, n_classes, folds, strength, fits[best], EXACT)
         table = tuple(zip(STRENGTHS, losses, hits, strict=False))
 
     solution = None
@@ -223,47 +222,68 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray, k: int) -> np.ndarr
     return folds
 
 
+Fits = dict[int, torch.Tensor]
+"""Weights and bias of each fold's probe."""
+
+
 def cross_validate(
+    x: torch.Tensor, labels: np.ndarray, n_classes: int, folds: np.ndarray, tolerance: float
+) -> tuple[list[np.ndarray], list[float], list[Fits]]:
+    """Out-of-fold probabilities and their mean log loss for `STRENGTHS`, from strong to weak.
+
+    Weak strengths cost most and win least: it stops where the loss has risen by `CLEARLY`.
+
+    Args:
+        x, labels, n_classes, folds, tolerance: As for `held_out`.
+
+    Returns:
+        What `held_out` returns for each strength, and the losses between.
+    """
+    paths: list[np.ndarray] = []
+    losses: list[float] = []
+    fits: list[Fits] = []
+    for strength in STRENGTHS:
+        starts = fits[-1] if fits else {}
+        probabilities, found = held_out(x, labels, n_classes, folds, strength, starts, tolerance)
+        paths.append(probabilities)
+        fits.append(found)
+        right = np.take_along_axis(probabilities, labels[:, None], 1)
+        losses.append(float(-np.log(right.clip(1e-12)).mean()))
+        if losses[-1] > CLEARLY * min(losses):
+            break
+    return paths, losses, fits
+
+
+def held_out(
     x: torch.Tensor,
     labels: np.ndarray,
     n_classes: int,
     folds: np.ndarray,
+    strength: float,
+    starts: Fits,
     tolerance: float,
-) -> tuple[list[np.ndarray], list[float]]:
-    """Out-of-fold probabilities and their mean log loss for `STRENGTHS`, from strong to weak.
-
-    Weak strengths cost most and win least: it stops where the loss has risen by `CLEARLY`.
+) -> tuple[np.ndarray, Fits]:
+    """Probabilities of each picture by the probe of the other folds, float64 [n, C], and these probes.
 
     Args:
         x: [n, D], along principal axes.
         labels: int64 [n].
         n_classes: C.
         folds: Fold of each picture, [n].
+        strength: L2 strength.
+        starts: Where to start; empty: at zero.
         tolerance: As for `minimise`.
-
-    Returns:
-        float64 [n, C] of each strength, and the losses.
     """
-    paths: list[np.ndarray] = []
-    losses: list[float] = []
-    solutions: dict[int, torch.Tensor] = {}
+    probabilities = np.zeros((len(labels), n_classes))
     targets = torch.from_numpy(labels)
-    for strength in STRENGTHS:
-        probabilities = np.zeros((len(labels), n_classes))
-        for fold in np.unique(folds).tolist():
-            held_out = torch.from_numpy(folds == fold)
-            solution = minimise(
-                x[~held_out], targets[~held_out], n_classes, strength, solutions.get(fold), tolerance
-            )
-            logits = x[held_out] @ solution[:-1] + solution[-1]
-            probabilities[folds == fold] = logits.double().softmax(1).numpy()
-            solutions[fold] = solution
-        paths.append(probabilities)
-        right = np.take_along_axis(probabilities, labels[:, None], 1)
-        losses.append(float(-np.log(right.clip(1e-12)).mean()))
-        if losses[-1] > CLEARLY * min(losses):
-            break
-    return paths, losses
+    found: Fits = {}
+    for fold in np.unique(folds).tolist():
+        out = torch.from_numpy(folds == fold)
+        solution = minimise(x[~out], targets[~out], n_classes, strength, starts.get(fold), tolerance)
+        logits = x[out] @ solution[:-1] + solution[-1]
+        probabilities[folds == fold] = logits.double().softmax(1).numpy()
+        found[fold] = solution
+    return probabilities, found
 
 
 def minimise(
