@@ -34,7 +34,7 @@ class EfficientNetLite(nn.Module):
         self.conv_stem = Convolution(3, STEM, 3, 2)
         self.bn1 = normalisation(STEM)
         self.act1 = nn.ReLU6(inplace=True)
-        stages = []
+        stages: list[nn.Module] = []
         before = STEM
         for depth, width, kernel, stride in zip(depths, widths, KERNELS, STRIDES, strict=True):
             blocks: list[nn.Module] = []

@@ -340,7 +340,8 @@ def mean_square(x: torch.Tensor) -> torch.Tensor:
     """Of each column; the squares of many features are not held at once."""
     if x.numel() <= MANY:
         return x.square().mean(0)
-    return torch.linalg.vector_norm(x, dim=0).square() / len(x)
+    squares: torch.Tensor = torch.linalg.vector_norm(x, dim=0).square()
+    return squares / len(x)
 
 
 class Lbfgs(torch.optim.LBFGS):
