@@ -13,6 +13,9 @@ reason. Leave the machine alone while it runs.
     elpv        `headstart demo` on 5 splits by cells, as published, and 3 by modules; goes on where it was
                 stopped
     startup     `headstart --help`, 20 runs
+    scale       seconds and memory of 1,000 to 100,000 drawn pictures; takes an hour or two, goes on where
+                it was stopped
+    throughput  the backbone's forward fed from the cache, beside a bare loop
     peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
                 was stopped; needs the extra `bench`. `python benchmarks/report.py` draws its plot and table
     peers-quick the same on ants-bees alone with one seed; only if it is named
@@ -36,6 +39,8 @@ from typing import Any
 from elpv import elpv
 from machine import PEERS, machine
 from peer_cells import peers, peers_quick
+from scale import scale
+from throughput import throughput
 
 HERE = Path(__file__).parent
 HEADSTART = [sys.executable, "-m", "headstart"]
@@ -178,6 +183,8 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "demo": demo,
     "elpv": elpv,
     "startup": startup,
+    "scale": scale,
+    "throughput": throughput,
     "peers": peers,
     "peers-quick": peers_quick,
 }

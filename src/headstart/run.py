@@ -57,11 +57,10 @@ from headstart.run_resolution import with_best_size
 from headstart.run_setup import (
     asks_the_network,
     budget_of,
-    preload,
+    load_in_background,
     recipe_and_preprocess,
     require_training_packages,
     settings,
-    source_model,
     target_model,
 )
 from headstart.run_training import carry_out, evaluate_trained, once_more, settle
@@ -132,12 +131,10 @@ def _train(
     require_training_packages()
     started = time.perf_counter()
     budget = budget_of(config, started)
-    recipe, preprocess = recipe_and_preprocess(config)  # imports timm for most models: not beside `preload`
-    preloading = preload("torch", "timm")
-    source = None
+    recipe, preprocess = recipe_and_preprocess(config)  # imports timm for most models, so it comes first
+    source = load_in_background(config, recipe.pretrained)
     if asks_the_network(config):
-        preloading.join()
-        source = source_model(config, recipe.pretrained)
+        source()
     own_output = output_in_data(output, data)
     cache = Cache(int(config.cache * GIGABYTE)) if config.cache else None
 
@@ -158,9 +155,10 @@ def _train(
     with shared_folder(place) as folder, log_of(folder):
         mark_folder(folder, asked, data)
         if config.img_size == "auto":
-            preloading.join()
-            config, source = with_best_size(config, load, cache), None
+            source()  # imports what the probe needs
+            config = with_best_size(config, load, cache)
             recipe, preprocess = recipe_and_preprocess(config)
+            source = load_in_background(config, recipe.pretrained)
         dataset, pictures = load(preprocess, recipe.selection)
         check_same_pictures(dataset)
         for line in (dataset.tree(), *dataset.notes):
@@ -170,15 +168,14 @@ def _train(
             dataset.write_csv(folder / "dataset.csv")
         elif is_first():
             check_unchanged(folder, dataset)
-        preloading.join()
+        loaded = source()
 
         from headstart.model.memory import keep_freed_memory
         from headstart.training.first_step import checked_plan
         from headstart.training.fit import copy_of
         from headstart.training.speed import processor_threads
 
-        source = source or source_model(config, recipe.pretrained)
-        model = target_model(config, recipe, source, dataset.classes)
+        model = target_model(config, recipe, loaded, dataset.classes)
         keep_freed_memory()  # before the plan is timed
         plan = checked_plan(config, model, dataset, pictures, budget=budget, cache=cache)
         untrained = copy_of(model) if plan.refit != "none" else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -69,16 +69,33 @@ def require_training_packages() -> None:
         raise MissingExtraError("train", "Training")
 
 
-def preload(*modules: str) -> threading.Thread:
-    """Imports slow modules while pictures are being decoded."""
+def load_in_background(config: TrainConfig, pretrained: bool) -> Callable[[], Classifier]:
+    """Begins with the source model, and all that training imports, while pictures are being decoded.
+
+    Returns:
+        Waits, and gives what `source_model` gives; raises what it raises.
+    """
+    found: list[Classifier] = []
+    raised: list[BaseException] = []
 
     def work() -> None:
-        for name in modules:
-            import_module(name)
+        try:
+            found.append(source_model(config, pretrained))
+            for name in ("headstart.training.planning", "headstart.training.train", "headstart.model.bundle"):
+                import_module(name)
+        except BaseException as error:
+            raised.append(error)
 
-    thread = threading.Thread(target=work, daemon=True, name="preload")
+    def result() -> Classifier:
+        thread.join()
+        if raised:
+            raise raised[0]
+        return found[0]
+
+    # A daemon: an error in the pictures need not wait for it.
+    thread = threading.Thread(target=work, daemon=True, name="source model")
     thread.start()
-    return thread
+    return result
 
 
 def asks_the_network(config: TrainConfig) -> bool:

@@ -19,6 +19,7 @@ from headstart.data.store import ArrayStore, Entry, SegmentWriter, make_room
 from headstart.storage import home
 
 GIGABYTE = 10**9
+FOR_PICTURES = 0.9  # of the limit; what the network makes of them is smaller, and dearer to make again
 TYPICAL_ASPECT = 4 / 3  # to tell the size before any picture is decoded
 
 
@@ -40,9 +41,14 @@ class Cache:
         return ArrayStore(self.root / kind / hashlib.sha256(text.encode()).hexdigest()[:32])
 
     @contextlib.contextmanager
-    def writer(self, store: ArrayStore, dtype: str, expected: int, what: str) -> Iterator[SegmentWriter]:
-        """Room for about ``expected`` bytes, announced before anything is written."""
-        room = make_room(self.root, expected, self.limit)
+    def writer(
+        self, store: ArrayStore, dtype: str, expected: int, what: str, share: float = 1.0
+    ) -> Iterator[SegmentWriter]:
+        """Room for about ``expected`` bytes, announced before anything is written.
+
+        ``share`` of the limit may be full then.
+        """
+        room = make_room(self.root, expected, int(share * self.limit))
         kept = "" if room >= expected else ", of which not all will fit"
         console.say(
             f"cache: {what}, about {size_text(expected)}{kept} ({self.root}, at most {size_text(self.limit)})"
@@ -74,7 +80,7 @@ class PictureCache:
         aspect = TYPICAL_ASPECT if self.preprocess.fit == "crop" else 1.0
         expected = int(pictures * 3 * side * side * aspect)
         what = f"{console.counted(pictures, 'picture', 'pictures')} at {side} pixels"
-        return self.cache.writer(self.store, "|u1", expected, what)
+        return self.cache.writer(self.store, "|u1", expected, what, FOR_PICTURES)
 
 
 def picture_signature(preprocess: Preprocess) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from headstart.storage import write_atomic
 CSV_COLUMNS = ("path", "class", "split", "group", "file_hash", "status")
 SHOWN_CLASSES = 20
 HASHES: Any = np.dtypes.StringDType()  # a third of the memory of <U64
+BESIDE_CACHE = 128 * 2**20  # bytes in memory, of pictures that find no place in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +185,7 @@ def load_dataset(
         selection: Part of train that is set aside for choices where the data bring none; 0: nothing is.
         workers: Threads; the result does not depend on them. None: one per processor.
         memory_limit: Bytes of resized pictures to keep in memory, of those that are not in the cache; None:
-            half of the free memory.
+            half of the free memory. Beside a cache, `BESIDE_CACHE` at most.
         cache: Disk space where resized pictures are kept for later runs; None: nothing is written.
         require_split: False to evaluate a finished model: one class is enough, classes come from all parts,
             nothing is carved, class folders alone are all ``test``, and without ``preprocess.intensity``
@@ -198,6 +199,8 @@ def load_dataset(
         DataError: HS-DATA-001 to -017 and -050 to -057, with all faults of the data at once.
     """
     memory = available_memory() // 2 if memory_limit is None else memory_limit
+    if cache is not None:
+        memory = min(memory, BESIDE_CACHE)
     listing = list_source(data, options=options, exclude=exclude, require_split=require_split)
     files = Files(listing.root, [entry.path for entry in listing.entries])
     results, held = read_pictures(

@@ -78,7 +78,7 @@ def load_bundle(folder: Path) -> tuple[Classifier, Card]:
     from torch import nn
 
     from headstart.model.adapters import detach_head
-    from headstart.model.networks import build
+    from headstart.model.networks import to_load
 
     folder = Path(folder)
     card = read_card(folder)
@@ -104,7 +104,7 @@ def load_bundle(folder: Path) -> tuple[Classifier, Card]:
             fix="Copy the model/ folder again from where it was made.",
         )
     tensors = load_file(path)
-    backbone, head, _ = detach_head(build(source, img_size), source)
+    backbone, head, _ = detach_head(to_load(source, img_size), source)
     model = Classifier(
         backbone,
         nn.Linear(head.in_features, len(classes)),

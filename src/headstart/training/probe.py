@@ -7,7 +7,9 @@ run may end. The L2 strength is chosen by cross-validation on the training pictu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +21,15 @@ FOLDS = 5
 CLEARLY = 1.1
 EPSILON = 1e-12
 SMALL = 1_000_000  # numbers; in smaller problems, several threads spend their time waiting for each other
-LARGE = 20_000_000  # pictures x classes; in larger problems one fold is held out, and all is in float32
-CHUNK = 8_000_000  # logits at a time
+FEW = 200  # pictures; of fewer, weak strengths have minima so flat that only an exact one tells them apart
+LARGE = 20_000_000  # pictures x classes, and
+MANY = 40_000_000  # pictures x features; in larger problems one fold is held out, and all is in float32
+CHUNK = 8_000_000  # logits at a time, or features
+HISTORY = 20  # steps that L-BFGS remembers in large problems: a hundred of 1,000 classes would take 1 GB
 
-EXACT, ROUGH = 1e-8, 1e-5  # slopes at which a minimum counts as found
+EXACT, CLOSE, ROUGH = 1e-8, 1e-6, 1e-5  # slopes at which a minimum counts as found
+STILL = 1e-6  # nats; in large problems a minimum counts as found where a step wins less
+COMPARED = 1e-4  # of the loss; the same where strengths are compared
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,10 @@ def fit_probe(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups
 
 
 def _fit(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:
-    small, large = features.numel() < SMALL, len(labels) * n_classes > LARGE
-    x = features.float() if large else features.double()
+    if len(labels) * n_classes > LARGE or features.numel() > MANY:
+        return _fit_large(features.float(), labels, n_classes, groups)
+    small = features.numel() < SMALL
+    x = features.double()
     # One scale for all features: to divide each by its own deviation makes noise of those that hardly move
     # (decision 5 has the measurement).
     mean, scale = x.mean(0), (x.var(0, correction=0).mean() + EPSILON).sqrt()
@@ -78,33 +87,104 @@ def _fit(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.
     if folds is None:
         note = "too few pictures of a class for cross-validation: the strength is the default"
     else:
-        if large:
-            note = "the strength was chosen on one held-out fifth of the pictures, as there are many"
-        asked = folds == 0 if large else np.full(len(labels), True)
         # A rough minimum chooses the same strength: losses differ by about 1e-5, in a tenth of the time.
-        paths, losses = cross_validate(
-            coordinates if small else coordinates.float(),
-            labels,
-            n_classes,
-            folds,
-            asked,
-            EXACT if small else ROUGH,
-        )
-        hits = [float((p.argmax(1) == labels[asked]).mean()) for p in paths]
+        rough = coordinates if small else coordinates.float()
+        tolerance = ROUGH if not small else CLOSE if len(labels) >= FEW else EXACT
+        paths, losses, fits = cross_validate(rough, labels, n_classes, folds, tolerance)
+        hits = [float((p.argmax(1) == labels).mean()) for p in paths]
         best = int(np.argmin(losses))
         strength = STRENGTHS[best]
-        out_of_fold = out_of_fold if large else paths[best]
+        out_of_fold = paths[best]
+        if tolerance == CLOSE:
+            out_of_fold, _ = held_out(rough, labels, n_classes, folds, strength, fits[best], EXACT)
         table = tuple(zip(STRENGTHS, losses, hits, strict=False))
 
     solution = None
     targets = torch.from_numpy(labels)
     for step in STRENGTHS[: STRENGTHS.index(strength) + 1]:  # warm starts along the path
-        tolerance = EXACT if small or (step == strength and not large) else ROUGH
+        tolerance = EXACT if small or step == strength else ROUGH
         solution = minimise(coordinates, targets, n_classes, step, solution, tolerance)
     assert solution is not None
     weight = (basis @ solution[:-1]) / scale
     bias = solution[-1] - mean @ weight
     return Probe(weight.T.float(), bias.float(), strength, out_of_fold, table, note)
+
+
+def _fit_large(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:
+    """The same in float32, with one fold held out, in little more memory than one copy of the features."""
+    folds = stratified_folds(labels, groups, FOLDS)
+    trains = np.full(len(labels), True) if folds is None else folds != 0
+    order = torch.from_numpy(
+        np.argsort(~trains, kind="stable")
+    )  # parts of a tensor take no memory of their own
+    targets, fitted = torch.from_numpy(labels)[order], int(trains.sum())
+    x, basis, mean, scale = rotated_in_parts(features, order)
+
+    table: list[tuple[float, float, float]] = []
+    solution = best = None
+    strength, note = 1e-1, ""
+    if folds is None:
+        note = "too few pictures of a class for cross-validation: the strength is the default"
+    else:
+        note = "the strength was chosen on one held-out fifth of the pictures, as there are many"
+        loss = math.log(n_classes)
+        for step in STRENGTHS:
+            still = COMPARED * loss
+            solution = minimise(x[:fitted], targets[:fitted], n_classes, step, solution, ROUGH, still)
+            weight, bias = solution[:-1], solution[-1]
+            loss, accuracy = loss_and_accuracy(x[fitted:], targets[fitted:], weight, bias)
+            least = min((row[1] for row in table), default=math.inf)
+            table.append((step, loss, accuracy))
+            if loss < least:  # of equal ones, the strongest
+                strength, best = step, solution
+            elif loss > CLEARLY * least:
+                break
+    solution = minimise(x, targets, n_classes, strength, best, ROUGH, STILL)
+    weight = (basis @ solution[:-1]) / scale
+    bias = solution[-1] - mean @ weight
+    return Probe(weight.T.contiguous(), bias, strength, np.zeros((0, n_classes)), tuple(table), note)
+
+
+def rotated_in_parts(
+    features: torch.Tensor, order: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`rotate` of many features, reordered: coordinates float32 [n, D], axes [D, D], mean [D] and scale."""
+    n, d = features.shape
+    rows = max(1, CHUNK // d)
+    mean = torch.zeros(d, dtype=torch.float64)
+    for part in torch.split(features, rows):
+        mean += part.sum(0, dtype=torch.float64)
+    mean /= n
+    products = torch.zeros(d, d, dtype=torch.float64)
+    for part in torch.split(features, rows):
+        centred = part - mean.float()
+        products += centred.T @ centred
+    scale = (products.diagonal().mean() / n + EPSILON).sqrt()
+    axes = torch.linalg.eigh(products).eigenvectors.float()
+    x = torch.empty(n, d)
+    for part, indices in zip(torch.split(x, rows), torch.split(order, rows), strict=True):
+        torch.mm((features[indices] - mean.float()) / scale.float(), axes, out=part)
+    return x, axes, mean.float(), scale.float()
+
+
+def loss_and_accuracy(
+    x: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[float, float]:
+    """Mean log loss (nats) and accuracy (0-1) of a linear classifier, some rows at a time.
+
+    Args:
+        x: [n, D].
+        labels: int64 [n].
+        weight: [D, C].
+        bias: [C].
+    """
+    loss, right = 0.0, 0
+    rows = max(1, CHUNK // weight.shape[1])
+    for part, truth in zip(torch.split(x, rows), torch.split(labels, rows), strict=True):
+        logits = torch.addmm(bias, part, weight)
+        loss += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
+        right += int((logits.argmax(1) == truth).sum())
+    return loss / len(labels), right / len(labels)
 
 
 def rotate(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -142,50 +222,68 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray, k: int) -> np.ndarr
     return folds
 
 
+Fits = dict[int, torch.Tensor]
+"""Weights and bias of each fold's probe."""
+
+
 def cross_validate(
+    x: torch.Tensor, labels: np.ndarray, n_classes: int, folds: np.ndarray, tolerance: float
+) -> tuple[list[np.ndarray], list[float], list[Fits]]:
+    """Out-of-fold probabilities and their mean log loss for `STRENGTHS`, from strong to weak.
+
+    Weak strengths cost most and win least: it stops where the loss has risen by `CLEARLY`.
+
+    Args:
+        x, labels, n_classes, folds, tolerance: As for `held_out`.
+
+    Returns:
+        What `held_out` returns for each strength, and the losses between.
+    """
+    paths: list[np.ndarray] = []
+    losses: list[float] = []
+    fits: list[Fits] = []
+    for strength in STRENGTHS:
+        starts = fits[-1] if fits else {}
+        probabilities, found = held_out(x, labels, n_classes, folds, strength, starts, tolerance)
+        paths.append(probabilities)
+        fits.append(found)
+        right = np.take_along_axis(probabilities, labels[:, None], 1)
+        losses.append(float(-np.log(right.clip(1e-12)).mean()))
+        if losses[-1] > CLEARLY * min(losses):
+            break
+    return paths, losses, fits
+
+
+def held_out(
     x: torch.Tensor,
     labels: np.ndarray,
     n_classes: int,
     folds: np.ndarray,
-    asked: np.ndarray,
+    strength: float,
+    starts: Fits,
     tolerance: float,
-) -> tuple[list[np.ndarray], list[float]]:
-    """Out-of-fold probabilities and their mean log loss for `STRENGTHS`, from strong to weak.
-
-    Weak strengths cost most and win least: it stops where the loss has risen by `CLEARLY`.
+) -> tuple[np.ndarray, Fits]:
+    """Probabilities of each picture by the probe of the other folds, float64 [n, C], and these probes.
 
     Args:
         x: [n, D], along principal axes.
         labels: int64 [n].
         n_classes: C.
         folds: Fold of each picture, [n].
-        asked: Which pictures must get an answer, bool [n]; whole folds.
+        strength: L2 strength.
+        starts: Where to start; empty: at zero.
         tolerance: As for `minimise`.
-
-    Returns:
-        float64 [sum(asked), C] of each strength, and the losses.
     """
-    paths: list[np.ndarray] = []
-    losses: list[float] = []
-    solutions: dict[int, torch.Tensor] = {}
+    probabilities = np.zeros((len(labels), n_classes))
     targets = torch.from_numpy(labels)
-    for strength in STRENGTHS:
-        probabilities = np.zeros((len(labels), n_classes))
-        for fold in np.unique(folds[asked]).tolist():
-            held_out = torch.from_numpy(folds == fold)
-            solution = minimise(
-                x[~held_out], targets[~held_out], n_classes, strength, solutions.get(fold), tolerance
-            )
-            logits = x[held_out] @ solution[:-1] + solution[-1]
-            probabilities[folds == fold] = logits.double().softmax(1).numpy()
-            solutions[fold] = solution
-        answers = probabilities[asked]
-        paths.append(answers)
-        right = np.take_along_axis(answers, labels[asked][:, None], 1)
-        losses.append(float(-np.log(right.clip(1e-12)).mean()))
-        if losses[-1] > CLEARLY * min(losses):
-            break
-    return paths, losses
+    found: Fits = {}
+    for fold in np.unique(folds).tolist():
+        out = torch.from_numpy(folds == fold)
+        solution = minimise(x[~out], targets[~out], n_classes, strength, starts.get(fold), tolerance)
+        logits = x[out] @ solution[:-1] + solution[-1]
+        probabilities[folds == fold] = logits.double().softmax(1).numpy()
+        found[fold] = solution
+    return probabilities, found
 
 
 def minimise(
@@ -195,6 +293,7 @@ def minimise(
     strength: float,
     start: torch.Tensor | None,
     tolerance: float,
+    still: float | None = None,
 ) -> torch.Tensor:
     """Weights and bias [D + 1, C] that minimise mean cross-entropy + strength / 2 * ||W||^2.
 
@@ -208,18 +307,20 @@ def minimise(
         strength: L2 strength, above 0.
         start: Where to start, [D + 1, C]; None: at zero.
         tolerance: Largest slope at the end.
+        still: The problem is large: it also ends where a step lowers the loss by less, nats.
     """
     curvature = x.new_full((x.shape[1] + 1,), 0.25)  # of the logistic loss at probabilities of one half
-    curvature[:-1] = 0.25 * x.square().mean(0) + strength
+    curvature[:-1] = 0.25 * mean_square(x) + strength
     step = curvature.rsqrt()[:, None]
     if start is None:
         start = x.new_zeros(x.shape[1] + 1, n_classes)
     scaled = start.to(x.dtype) / step
-    optimizer = torch.optim.LBFGS(
+    optimizer = Lbfgs(
         [scaled],
         max_iter=400,
         tolerance_grad=tolerance,
-        tolerance_change=1e-14 if x.dtype == torch.float64 else 1e-9,
+        history_size=100 if still is None else HISTORY,
+        tolerance_change=still or (1e-14 if x.dtype == torch.float64 else 1e-9),
         line_search_fn="strong_wolfe",
     )
 
@@ -233,6 +334,21 @@ def minimise(
     with torch.no_grad():
         optimizer.step(objective)  # type: ignore[arg-type, no-untyped-call]
     return scaled * step
+
+
+def mean_square(x: torch.Tensor) -> torch.Tensor:
+    """Of each column; the squares of many features are not held at once."""
+    if x.numel() <= MANY:
+        return x.square().mean(0)
+    squares: torch.Tensor = torch.linalg.vector_norm(x, dim=0).square()
+    return squares / len(x)
+
+
+class Lbfgs(torch.optim.LBFGS):
+    """torch's L-BFGS, without the second that its set-up takes to import torch's compiler."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        self.param_groups.append({**self.defaults, **param_group})
 
 
 def cross_entropy(

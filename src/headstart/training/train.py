@@ -35,7 +35,8 @@ from headstart.training.fit import Epoch, EpochHook, Scores, TrainingLoop
 from headstart.training.frozen_views import EVALUATION, evaluation_keys, random_keys, random_views
 from headstart.training.lr_find import Sweep, chosen, sweep
 from headstart.training.plan import Plan
-from headstart.training.probe import fit_probe
+from headstart.training.probe import CHUNK, Probe, fit_probe
+from headstart.training.probe import loss_and_accuracy as scores_in_parts
 from headstart.training.rehearsal import compiled
 
 
@@ -142,8 +143,7 @@ class Trainer:
             assert cut is not None
             watched = self.run_below(cut, self.watched_ids, "reading the network's features")
         if plan.recipe.head_init == "probe" and saved is None:
-            centre = self.run_below(cut or HEAD, self.train_ids, "features of the training pictures")
-            before = self.probe(cut or HEAD, centre, watched)
+            before = self.probe(cut or HEAD, watched)
         try:
             if before is not None and saved is None:
                 self.on_best(before)
@@ -249,18 +249,20 @@ class Trainer:
         self.on_sweep(found, plan)
         return plan
 
-    def probe(self, cut: str, centre: Activations, watched: Activations | None) -> Epoch:
+    def probe(self, cut: str, watched: Activations | None) -> Epoch:
         """Fits the probe, makes it the model's head, and measures it."""
         plan, model = self.plan, self.model
+        inputs = self.run_below(cut, self.train_ids, "features of the training pictures")
         started = time.perf_counter()
-        features = features_above(model, cut, centre, fmt=plan.fmt)
+        features = features_above(model, cut, inputs, fmt=plan.fmt)
+        del inputs  # what found no place on the disk takes memory
         groups = self.dataset.groups[self.train_ids]
         probe = fit_probe(features, self.labels, len(self.dataset.classes), groups)
         with torch.no_grad():
             model.head.weight.copy_(probe.weight)
             model.head.bias.copy_(probe.bias)
-            logits = features @ probe.weight.T + probe.bias
-        train_loss, train_accuracy = loss_and_accuracy(logits, torch.from_numpy(self.labels))
+            train_loss, train_accuracy = probe_scores(features, probe, torch.from_numpy(self.labels))
+            del features
         if plan.selection_pictures == 0 and len(probe.out_of_fold):
             # No picture is set aside: the out-of-fold scores are the honest ones.
             out_of_fold = torch.from_numpy(np.log(probe.out_of_fold.clip(1e-12)))
@@ -285,7 +287,7 @@ class Trainer:
             val_accuracy,
             0.0,
             0.0,
-            len(centre) / seconds,
+            len(self.train_ids) / seconds,
             seconds,
         )
 
@@ -375,6 +377,13 @@ def views_of(plan: Plan, dataset: Dataset, pictures: Pictures) -> Views:
 def random_view(plan: Plan, views: Views, index: int, epoch: int) -> Pixels | Cut:
     """A view to train on, as far as the plan leaves it to the processor."""
     return (views.cut if plan.device_views else views.random)(index, epoch)
+
+
+def probe_scores(features: Tensor, probe: Probe, labels: Tensor) -> Scores:
+    """`loss_and_accuracy` on the features that it was fitted on; logits in parts where they are many."""
+    if len(labels) * len(probe.bias) > CHUNK:
+        return scores_in_parts(features, labels, probe.weight.T, probe.bias)
+    return loss_and_accuracy(features @ probe.weight.T + probe.bias, labels)
 
 
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> Scores:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from headstart.data import dataset as dataset_module
 from headstart.data import preprocess as preprocessing
-from headstart.data.cache import Cache
+from headstart.data.cache import FOR_PICTURES, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
@@ -111,6 +112,19 @@ def test_what_does_not_fit_is_decoded_at_each_use(data: Path, tmp_path: Path, li
             assert np.array_equal(plain[1][i], limited[1][i])
     used = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.bin"))
     assert used <= limit
+
+
+def test_beside_a_full_cache_little_stays_in_memory(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, picture = 60_000, 3 * 36 * 36
+    monkeypatch.setattr(dataset_module, "BESIDE_CACHE", 2 * picture)
+    _, pictures = load(data, Cache(limit, tmp_path / "cache"))
+    used = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.bin"))
+    assert 0 < used <= FOR_PICTURES * limit  # room is left for activations
+    own = [kept for kept in pictures._kept if kept is not None and not isinstance(kept, np.memmap)]
+    assert 0 < sum(kept.nbytes for kept in own) <= 2 * 2 * picture  # deep pictures: a pass of their own
+    assert pictures.at_hand < len(pictures)
 
 
 def test_the_size_is_announced(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
