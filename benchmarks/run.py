@@ -11,6 +11,8 @@ reason. Leave the machine alone while it runs.
     published   the lesson itself: needs the network for its pictures and ResNet-18's weights
     demo        `headstart demo`
     startup     `headstart --help`, 20 runs
+    check       `headstart check` beside bare decoding of the same JPEGs, a second time, and its search for
+                near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
     peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
                 was stopped; needs the extra `bench`. `python benchmarks/report.py` draws its plot and table
     peers-quick the same on ants-bees alone with one seed; only if it is named
@@ -31,6 +33,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from check import check
 from machine import PEERS, machine
 from peer_cells import peers, peers_quick
 
@@ -174,6 +177,7 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "published": published,
     "demo": demo,
     "startup": startup,
+    "check": check,
     "peers": peers,
     "peers-quick": peers_quick,
 }

@@ -242,6 +242,78 @@ def show(
 
 
 @app.command
+def check(
+    data: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("check"),
+    html: Path | None = None,
+    page: bool = True,
+    fix_list: Path | None = None,
+    diff: Path | None = None,
+    features: Annotated[bool, Parameter(negative=())] = False,
+    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL,
+    img_size: Annotated[int | None, Parameter(alias="--imgsz")] = None,
+    fit: Fit | None = None,
+    exclude: Patterns = (),
+    workers: Annotated[int | None, Parameter(alias="-j")] = None,
+    device: str | None = None,
+    json: Json = False,
+) -> int:
+    """Find what is the matter with pictures: broken files, copies, leaks, shortcuts. Exits with 2 on errors.
+
+    Args:
+        data: As for `headstart train`. Nothing in it is changed.
+        output: Folder for the page, which is named like the data.
+        html: Write the page to this file instead.
+        page: Write a page with thumbnails.
+        fix_list: Write a CSV file of what should be left out: path, reason, code.
+        diff: Only say what is different from the pictures of this run.
+        features: Also compare what the network makes of the pictures: finds mirrored copies and
+            pictures of one scene.
+        model: Source model whose input is judged, and whose features are compared.
+        img_size: Its input size in pixels.
+        fit: How a picture becomes square: crop, pad, squash.
+        exclude: Leave out files and folders whose relative path matches this pattern (repeatable).
+        workers: Threads that read pictures.
+        device: For --features: cpu, cuda, cuda:1, mps.
+        json: Print the findings as one JSON object.
+    """
+    from headstart.data.check_page import can_draw, write_page
+    from headstart.run_check import compare_with_run
+    from headstart.run_folder import data_name
+
+    if diff is not None:
+        _, difference = compare_with_run(data, diff, exclude, workers)
+        print_result(difference.to_dict() if json else "\n".join(difference.lines()), as_json=json)
+        return 0
+    checked = headstart.check(
+        data,
+        features=features,
+        output=output,
+        model=model,
+        img_size=img_size,
+        fit=fit,
+        exclude=exclude,
+        workers=workers,
+        device=device,
+    )
+    written: dict[str, str] = {}
+    if html is not None or (page and can_draw()):
+        place = html or output / f"{data_name(data)}.html"
+        write_page(checked, place, name=data_name(data))
+        written["page"] = str(place)
+    if fix_list is not None:
+        rows = checked.write_fix_list(fix_list)
+        say(f"{fix_list}: {rows} files to leave out")
+        written["fix_list"] = str(fix_list)
+    print_result({**checked.to_dict(), **written} if json else "\n".join(checked.lines()), as_json=json)
+    if "page" in written:
+        say(f"page: {written['page']}")
+    return 0 if checked.usable else 2
+
+
+@app.command
 def models(
     pattern: str = "", /, *, here: Annotated[bool, Parameter(negative=())] = False, json: Json = False
 ) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import console
+from headstart.data.audit import audit
+from headstart.data.audit_table import AuditTable
 from headstart.data.cache import Cache
 from headstart.data.decoding import Decoded
 from headstart.data.folders import list_folder
 from headstart.data.images import RANGE_GUESSED, intensity_range
-from headstart.data.listing import list_pairs
+from headstart.data.listing import Listing, list_pairs
+from headstart.data.lock import LockRow, left_out_rows, write_lock
 from headstart.data.pictures import Pictures, available_memory, changed
 from headstart.data.preprocess import Preprocess
 from headstart.data.reading import read_pictures
@@ -28,18 +29,15 @@ from headstart.data.review import (
     LeftOut,
     check_readable,
     class_names,
-    notes_on_classes,
-    notes_on_decoding,
-    notes_on_duplicates,
-    notes_on_left_out,
     notes_on_room,
 )
 from headstart.data.splits import SPLITS, Assignment, assign_splits
 from headstart.errors import nearest
-from headstart.storage import write_atomic
 
-CSV_COLUMNS = ("path", "class", "split", "group", "file_hash", "status")
 SHOWN_CLASSES = 20
+
+Source = str | PathLike[str] | Sequence[Sequence[Any]]
+"""A folder, or (path, label[, split]) of each picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +54,7 @@ class Dataset:
         groups: Pictures of one group never lie on two sides of a split that headstart makes, [n]. Today the
             file hash: a group is a set of exact duplicates.
         left_out: Files that are no picture or cannot be read.
+        excluded: Files and folders left out on demand, each with the pattern that did it.
         notes: Everything guessed, ignored or left out; to be printed.
         layout: ``split-folders``, ``class-folders`` or ``list``.
         reported_split: The split that results are reported on and that nothing is chosen on.
@@ -69,6 +68,7 @@ class Dataset:
     file_hashes: NDArray[np.str_]
     groups: NDArray[np.str_]
     left_out: tuple[LeftOut, ...]
+    excluded: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     layout: str
     reported_split: str
@@ -101,21 +101,19 @@ class Dataset:
         return hashlib.sha256("".join(rows).encode("utf-8", "surrogatepass")).hexdigest()
 
     def write_csv(self, path: Path) -> None:
-        """Writes the table: `CSV_COLUMNS`, UTF-8; ``status`` is ``ok`` or why a file was left out.
+        """Writes the table, with what is left out and why: see `headstart.data.lock`.
 
         Raises:
             RunError: HS-RUN-001 to -003.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
-        for i, name in enumerate(self.paths):
-            class_name = self.classes[self.labels[i]]
-            writer.writerow((name, class_name, self.splits[i], self.groups[i], self.file_hashes[i], "ok"))
-        for item in self.left_out:
-            writer.writerow((item.path, item.class_name, "", "", "", item.kind))
-        # File names that are no valid UTF-8 keep their bytes.
-        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        rows = zip(self.paths, self.labels, self.splits, self.groups, self.file_hashes, strict=True)
+        write_lock(
+            path,
+            (
+                *(LockRow(str(p), self.classes[c], str(s), str(g), str(h)) for p, c, s, g, h in rows),
+                *left_out_rows(self.left_out, self.excluded),
+            ),
+        )
 
     def tree(self) -> str:
         """The layout as it was understood: pictures of each class in each split."""
@@ -145,8 +143,19 @@ class Dataset:
         return np.bincount(self.labels[self.splits == split], minlength=len(self.classes))
 
 
+def list_source(data: Source, *, exclude: Sequence[str] = (), require_split: bool = True) -> Listing:
+    """The files of a data set, by names alone.
+
+    Raises:
+        DataError: as `headstart.data.folders.list_folder` and `headstart.data.listing.list_pairs`.
+    """
+    if isinstance(data, str | PathLike):
+        return list_folder(Path(data).expanduser(), exclude=exclude, require_split=require_split)
+    return list_pairs(data, require_split=require_split)
+
+
 def load_dataset(
-    data: str | PathLike[str] | Sequence[Sequence[Any]],
+    data: Source,
     *,
     preprocess: Preprocess,
     exclude: Sequence[str] = (),
@@ -181,10 +190,7 @@ def load_dataset(
         DataError: HS-DATA-001 to -017, with all faults of the data at once.
     """
     memory = available_memory() // 2 if memory_limit is None else memory_limit
-    if isinstance(data, str | PathLike):
-        listing = list_folder(Path(data).expanduser(), exclude=exclude, require_split=require_split)
-    else:
-        listing = list_pairs(data, require_split=require_split)
+    listing = list_source(data, exclude=exclude, require_split=require_split)
     files = [listing.root / entry.path for entry in listing.entries]
     results, held = read_pictures(
         files,
@@ -235,25 +241,28 @@ def load_dataset(
                 raise changed(files[i], result.fault)
             kept[i] = scaled
     pictures = Pictures(files, preprocess, kept)
+    paths = [entry.path for entry in entries]
+    table = AuditTable(
+        listing, classes, paths, labels, assignment.splits, assignment.reported, read, left_out
+    )
+    findings = audit(table, preprocess, training=require_split)
     notes = (
         *listing.notes,
-        *notes_on_left_out(listing, left_out),
         *assignment.notes,
-        *notes_on_classes(labels, assignment, classes),
-        *notes_on_duplicates(labels, hashes, assignment),
-        *notes_on_decoding(read),
+        *(finding.line() for finding in findings),
         *depth_notes,
         *notes_on_room(len(pictures), pictures.at_hand),
     )
     dataset = Dataset(
         root=listing.root,
         classes=classes,
-        paths=np.array([entry.path for entry in entries], dtype=object),
+        paths=np.array(paths, dtype=object),
         labels=labels,
         splits=assignment.splits,
         file_hashes=np.array(hashes, dtype=np.str_),
         groups=np.array(hashes, dtype=np.str_),
         left_out=left_out,
+        excluded=listing.excluded,
         # A file name may hold bytes that no terminal and no UTF-8 file takes.
         notes=tuple(note.encode("utf-8", "backslashreplace").decode("utf-8") for note in notes),
         layout=listing.layout,

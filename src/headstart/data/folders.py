@@ -77,8 +77,8 @@ class _FolderReader:
     exclude: tuple[str, ...]
     require_split: bool
     faults: list[DataError] = field(default_factory=list)
-    ignored: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    excluded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    ignored: list[str] = field(default_factory=list)
+    excluded: list[tuple[str, str]] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
     loops: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -118,6 +118,8 @@ class _FolderReader:
             "split-folders" if by_split else "class-folders",
             tuple(empty),
             tuple(self.notes),
+            tuple(self.ignored),
+            tuple(self.excluded),
         )
 
     def read_splits(self, by_split: dict[str, list[str]]) -> tuple[list[Entry], set[str], list[str]]:
@@ -189,7 +191,6 @@ class _FolderReader:
             spellings[nfc(name)].append(name)
         present: set[str] = set()
         empty: list[str] = []
-        nested: list[str] = []
         for class_name, names in spellings.items():
             if len(names) > 1:
                 self.faults.append(
@@ -202,17 +203,11 @@ class _FolderReader:
                     )
                 )
             found = [path for name in names for path in self.walk(f"{prefix}/{name}".lstrip("/"))]
-            nested += [p for p in found if nfc(p.split("/")[-2]).lower() in SPLIT_NAMES]
             entries += [Entry(path, class_name, split) for path in found]
             if found:
                 present.add(class_name)
             else:
                 empty.append(class_name)
-        if nested and not split:
-            self.notes.append(
-                f"folders inside class folders are named like parts of a split ({nested[0]}): "
-                "they are read as parts of their class, not as a split"
-            )
         return entries, present, sorted(empty)
 
     def walk(self, folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
@@ -237,9 +232,9 @@ class _FolderReader:
                     is_folder = item.is_dir()
                     pattern = self.excluding(folder, item.name) if self.exclude else None
                     if pattern is not None:
-                        self.excluded[pattern] += 1
+                        self.excluded.append((self.relative(folder, item.name, is_folder), pattern))
                     elif is_ignored(item.name, is_folder):
-                        self.ignored[item.name + "/" * is_folder] += 1
+                        self.ignored.append(self.relative(folder, item.name, is_folder))
                     else:
                         (folders if is_folder else files).append(item.name)
         except PermissionError:
@@ -253,12 +248,11 @@ class _FolderReader:
             )
         return sorted(folders, key=path_order), sorted(files, key=path_order)
 
+    def relative(self, folder: Path, name: str, is_folder: bool) -> str:
+        return (folder / name).relative_to(self.root).as_posix() + "/" * is_folder
+
     def excluding(self, folder: Path, name: str) -> str | None:
-        relative = (folder / name).relative_to(self.root).as_posix()
-        for pattern in self.exclude:
-            if any(fnmatch.fnmatchcase(nfc(text), nfc(pattern)) for text in (name, relative)):
-                return pattern
-        return None
+        return is_excluded((folder / name).relative_to(self.root).as_posix(), self.exclude)
 
     def without_pictures(self, names: list[str]) -> list[str]:
         """Those of the folders that hold pictures; the others (notes, scripts) are only noted."""
@@ -312,7 +306,7 @@ class _FolderReader:
                 "HS-DATA-003",
                 "The folder holds no pictures.",
                 where=self.root,
-                details=[f"ignored: {name}" for name in [*sorted(self.ignored), *self.beside]],
+                details=[f"ignored: {path}" for path in [*sorted(self.ignored), *self.beside]],
                 fix=f"Expected: {LAYOUTS}.",
             )
         )
@@ -334,21 +328,26 @@ class _FolderReader:
         )
 
     def note_ignored(self) -> None:
-        if self.ignored:
-            total = sum(self.ignored.values())
-            text = counted(total, "hidden or system file or folder", "hidden or system files and folders")
-            self.notes.append(f"ignored: {text} ({listed(sorted(self.ignored))})")
         if self.beside:
             text = counted(len(self.beside), "file that is no picture", "files that are no pictures")
             self.notes.append(f"ignored: {text}, beside the class folders ({listed(self.beside)})")
         if self.loops:
             self.notes.append(f"not followed: links that lead in a circle ({listed(self.loops)})")
         for pattern in self.exclude:
-            if pattern in self.excluded:
-                text = counted(self.excluded[pattern], "file or folder", "files and folders")
+            if matched := sum(by == pattern for _, by in self.excluded):
+                text = counted(matched, "file or folder", "files and folders")
                 self.notes.append(f"left out by --exclude {pattern}: {text}")
             else:
                 self.notes.append(f"--exclude {pattern} matched nothing")
+
+
+def is_excluded(relative: str, patterns: Sequence[str]) -> str | None:
+    """The first pattern that a path or its last name matches."""
+    for pattern in patterns:
+        name = relative.rsplit("/", 1)[-1]
+        if any(fnmatch.fnmatchcase(nfc(text), nfc(pattern)) for text in (name, relative)):
+            return pattern
+    return None
 
 
 def looks_like_picture(path: Path) -> bool:

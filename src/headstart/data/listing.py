@@ -43,6 +43,8 @@ class Listing:
         layout: ``split-folders``, ``class-folders`` or ``list``.
         empty_classes: Class folders of the training part that hold no file.
         notes: What was ignored, for a person.
+        ignored: Hidden and system files and folders, relative to the root; folders end in ``/``.
+        excluded: Files and folders left out on demand, each with the pattern that did it.
     """
 
     root: Path
@@ -50,6 +52,8 @@ class Listing:
     layout: str
     empty_classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    excluded: tuple[tuple[str, str], ...] = ()
 
 
 def nfc(name: str) -> str:

@@ -57,7 +57,11 @@ def read_pictures(
                 if known is not None and storable and writer is None:
                     new = max(1, len(files) - max(i, len(known.store)))
                     writer = stack.enter_context(known.writer(new))
-                if writer is not None and storable and writer.add(result.file_hash, pixels, result.facts()):
+                if (
+                    writer is not None
+                    and storable
+                    and writer.add(result.file_hash, pixels, result.beside_pixels())
+                ):
                     stored.append(i)
                     pixels = None
                 else:

@@ -1,0 +1,55 @@
+"""What an audit looks at: the readable pictures with class, part and facts, and the files that give none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.data.decoding import Decoded
+from headstart.data.facts import PictureFacts
+from headstart.data.listing import Listing
+from headstart.data.review import LeftOut
+
+
+@dataclass(frozen=True, eq=False)
+class AuditTable:
+    """A data set that was read.
+
+    Attributes:
+        listing: All files.
+        classes: Names, sorted.
+        paths: Of the n readable pictures.
+        labels: Class indices, int64 [n]; -1 where the class is not known.
+        splits: ``train``, ``selection``, ``val``, ``test``, or empty where nobody knows, [n].
+        reported: The part that is reported.
+        read: What each file gave, without pixels, n of them.
+        left_out: The other files.
+    """
+
+    listing: Listing
+    classes: tuple[str, ...]
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+    splits: NDArray[np.str_]
+    reported: str
+    read: Sequence[Decoded]
+    left_out: Sequence[LeftOut]
+
+    @cached_property
+    def facts(self) -> list[PictureFacts]:
+        """Of each picture."""
+        return [item.facts for item in self.read if item.facts is not None]
+
+    @cached_property
+    def split_is_given(self) -> bool:
+        """Whether the data bring a part to report on."""
+        return any(entry.split in ("val", "test") for entry in self.listing.entries)
+
+    def class_of(self, index: int) -> str:
+        """Name of a picture's class; empty if nobody knows."""
+        label = int(self.labels[index])
+        return self.classes[label] if label >= 0 else ""
