@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +17,7 @@ from cyclopts.config import Dict
 
 import headstart
 from headstart import launch
+from headstart.cli_output import fail, internal, print_result, show_json
 from headstart.config import DEFAULT_MODEL, Fit, TrainConfig, from_mapping, read_yaml, to_mapping
 from headstart.errors import HeadstartError, UsageError
 from headstart.model.card import has_model
@@ -390,31 +390,6 @@ def demo(
     return 0
 
 
-def show_json(value: Any) -> None:
-    import json
-
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    print(text if printable(text) else json.dumps(value, allow_nan=False))
-
-
-def print_result(value: Any, *, as_json: bool) -> None:
-    if as_json:
-        show_json(value)
-    elif printable(str(value)):
-        print(value)
-    else:
-        print(str(value).encode("ascii", "backslashreplace").decode())
-
-
-def printable(text: str) -> bool:
-    """Whether standard output has all these letters: a pipe on Windows may not."""
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def say(line: str) -> None:
     from headstart import console
 
@@ -459,17 +434,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(internal(error), debug=debug, as_json="--json" in words)
 
 
-def internal(error: Exception) -> HeadstartError:
-    """A fault of headstart itself, or of the machine, in one line."""
-    wrapped = HeadstartError(
-        "HS-INTERNAL-001",
-        f"headstart failed: {type(error).__name__}: {error}",
-        fix="Add --debug to see where, and report it with the command that you typed.",
-    )
-    wrapped.__cause__ = error
-    return wrapped
-
-
 def file_settings(words: Sequence[str]) -> dict[str, Any]:
     """The checked settings of ``--config FILE``, those that are not open."""
     for position, word in enumerate(words):
@@ -479,21 +443,3 @@ def file_settings(words: Sequence[str]) -> dict[str, Any]:
             checked = to_mapping(from_mapping(read_yaml(path), where=path))
             return {name: value for name, value in checked.items() if value not in (None, [])}
     return {}
-
-
-def fail(error: HeadstartError, *, debug: bool, as_json: bool) -> int:
-    if not debug and said_elsewhere(error):
-        return error.exit_code
-    if debug:
-        traceback.print_exception(error)
-    print(f"error {error}", file=sys.stderr)
-    if as_json:
-        show_json({"error": error.to_dict()})
-    return error.exit_code
-
-
-def said_elsewhere(error: HeadstartError) -> bool:
-    """Whether another process of the same launch says it: all have the same command line and pictures."""
-    here = launch.place()
-    usage = error.exit_code == 2 and here.local_rank > 0
-    return here.rank > 0 and (usage or error.code == "HS-RUN-030")
