@@ -12,6 +12,8 @@ reason. Leave the machine alone while it runs.
     demo        `headstart demo`
     elpv        `headstart demo` on 5 splits by cells, as published, and 5 by modules
     startup     `headstart --help`, 20 runs
+    check       `headstart check` beside bare decoding of the same JPEGs, a second time, and its search for
+                near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
     peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
                 was stopped; needs the extra `bench`. `python benchmarks/report.py` draws its plot and table
     peers-quick the same on ants-bees alone with one seed; only if it is named
@@ -32,6 +34,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from check import check
 from machine import PEERS, machine
 from peer_cells import peers, peers_quick
 
@@ -208,6 +211,7 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "demo": demo,
     "elpv": elpv,
     "startup": startup,
+    "check": check,
     "peers": peers,
     "peers-quick": peers_quick,
 }

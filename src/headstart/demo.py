@@ -34,8 +34,8 @@ PUBLISHED_TESTS = 656
 PROBE = TrainConfig(strategy="probe", fit="pad", img_size=288)
 """Cells are square; cracks are fine, so nothing is cropped away and little is lost of the 300 pixels."""
 FINETUNE = dataclasses.replace(PROBE, strategy="finetune", augment="dihedral", freeze="stage4", selection=0.0)
-"""Cells may lie any way round. All settings were chosen on other splits (100 and 101), so none is left to choose
-and all training cells train (decisions 9, 11 and 15)."""
+"""Cells may lie any way round. All settings were chosen on other splits (100 and 101), so none is left to
+choose and all training cells train (decisions 9, 11 and 15)."""
 
 MODULE = 60
 """Cells of a photovoltaic module. The pictures stand in the order of their modules, which are not named."""
