@@ -16,6 +16,8 @@ reason. Leave the machine alone while it runs.
     scale       seconds and memory of 1,000 to 100,000 drawn pictures; takes an hour or two, goes on where
                 it was stopped
     throughput  the backbone's forward fed from the cache, beside a bare loop
+    check       `headstart check` beside bare decoding of the same JPEGs, a second time, and its search for
+                near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
     peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
                 was stopped; needs the extra `bench`. `python benchmarks/report.py` draws its plot and table
     peers-quick the same on ants-bees alone with one seed; only if it is named
@@ -36,6 +38,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from check import check
 from elpv import elpv
 from machine import PEERS, machine
 from peer_cells import peers, peers_quick
@@ -185,6 +188,7 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "startup": startup,
     "scale": scale,
     "throughput": throughput,
+    "check": check,
     "peers": peers,
     "peers-quick": peers_quick,
 }

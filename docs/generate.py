@@ -29,6 +29,7 @@ AREAS = {
     "USAGE": "The command line",
     "CONFIG": "Settings",
     "DATA": "The pictures",
+    "CHECK": "Findings of `headstart check`",
     "INTERNAL": "headstart itself",
     "MODEL": "Models and their weights",
     "RUN": "Runs and the disk",
@@ -126,7 +127,8 @@ def troubleshooting() -> str:
         "Every error of headstart has a code that stays the same in all versions, and says what is wrong,\n"
         "where, and what to do, with the names in your case. The same words come on the command line, in\n"
         "Python (`headstart.HeadstartError`, with `code`, `what`, `where`, `details`, `fix`) and with\n"
-        "`--json`. A command that stops with one of these has not changed your pictures. `--debug` adds\n"
+        "`--json`. HS-CHECK codes are findings of `headstart check` and stop nothing.\n"
+        "A command that stops with one of these has not changed your pictures. `--debug` adds\n"
         "the place in the code.",
     ]
     for area, title in AREAS.items():

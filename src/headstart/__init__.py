@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headstart.deployment.predict import Model, Prediction, load
     from headstart.errors import HeadstartError
     from headstart.run import show, train
+    from headstart.run_check import check
     from headstart.run_evaluation import evaluate
     from headstart.run_folder import Run
     from headstart.training.fit import Epoch
@@ -33,6 +34,7 @@ _HOMES = {
     "Prediction": "headstart.deployment.predict",
     "Run": "headstart.run_folder",
     "TrainConfig": "headstart.config",
+    "check": "headstart.run_check",
     "evaluate": "headstart.run_evaluation",
     "fetch": "headstart.data.fetch",
     "load": "headstart.deployment.predict",
@@ -48,6 +50,7 @@ __all__ = [
     "Prediction",
     "Run",
     "TrainConfig",
+    "check",
     "evaluate",
     "fetch",
     "load",

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 import headstart
 from headstart import launch
-from headstart.config import DEFAULT_MODEL, Fit, LabelFrom, TrainConfig, from_mapping, read_yaml, to_mapping
+from headstart.cli_input import Json, Source, file_settings, split_paths
+from headstart.cli_output import fail, internal, print_result, show_json
+from headstart.config import DEFAULT_MODEL, Fit, TrainConfig
 from headstart.errors import HeadstartError, UsageError
-from headstart.model.card import has_model
 
 SHARED = ("train", "evaluate", "val")
 """Commands whose work several processes share; the others are done by the first one alone."""
 
 _words: list[str] = []  # of the command under way
-
-Json = Annotated[bool, Parameter(negative=())]
-Patterns = Annotated[tuple[str, ...], Parameter(negative=())]
 
 app = App(
     name="headstart",
@@ -116,10 +113,7 @@ def tune(
 @app.command(alias="val")
 def evaluate(
     *paths: str,
-    exclude: Patterns = (),
-    images: Path | None = None,
-    columns: Patterns = (),
-    label_from: LabelFrom | None = None,
+    source: Source = Source(),  # noqa: B008
     workers: Annotated[int | None, Parameter(alias="-j")] = None,
     device: str | None = None,
     json: Json = False,
@@ -128,30 +122,15 @@ def evaluate(
 
     Args:
         paths: One or several runs, and optionally pictures as for `headstart train`: RUN... [DATA].
-        exclude: Leave out files and folders whose relative path matches this pattern (repeatable).
-        images: Where DATA is a table: the folder that its paths begin in.
-        columns: Where DATA is a table: which column holds what, such as label=species (repeatable).
-        label_from: Which of nested folders name the class: top, parent, path.
         workers: Threads that read pictures.
         device: cpu, cuda, cuda:1, mps.
         json: Print the figures as one JSON object.
     """
     runs, data = split_paths(paths)
-    source: dict[str, Any] = {"images": images, "columns": columns, "label_from": label_from}
-    found = headstart.evaluate(*runs, data=data, exclude=exclude, workers=workers, device=device, **source)
+    found = headstart.evaluate(*runs, data=data, workers=workers, device=device, **source.fields())
     if json and launch.place().rank == 0:
         show_json(found)
     return 0
-
-
-def split_paths(paths: Sequence[str]) -> tuple[list[str], str | None]:
-    """Runs and the data behind them, told apart by the model that a run holds."""
-    is_run = [has_model(Path(path)) for path in paths]
-    if len(paths) >= 2 and is_run[0] and not is_run[-1]:
-        return list(paths[:-1]), paths[-1]
-    if not paths:
-        raise UsageError("HS-USAGE-002", "No run was given.", fix="headstart evaluate RUN [DATA]")
-    return list(paths), None
 
 
 @app.command
@@ -213,10 +192,7 @@ def show(
     augment: str | None = None,
     per_class: int = 4,
     seed: int = 0,
-    images: Path | None = None,
-    columns: Patterns = (),
-    label_from: LabelFrom | None = None,
-    exclude: Patterns = (),
+    source: Source = Source(),  # noqa: B008
     json: Json = False,
 ) -> int:
     """Draw the pictures, and what the network sees of them.
@@ -232,10 +208,6 @@ def show(
         augment: Random views to show: none, flip, default, d2l, dihedral. Default: the recipe's.
         per_class: Pictures of each class in classes.png.
         seed: Of the sample and the random views.
-        images: Where DATA is a table: the folder that its paths begin in.
-        columns: Where DATA is a table: which column holds what, such as label=species (repeatable).
-        label_from: Which of nested folders name the class: top, parent, path.
-        exclude: Leave out files and folders whose relative path matches this pattern (repeatable).
         json: Print the files as one JSON object.
     """
     files = headstart.show(
@@ -249,10 +221,7 @@ def show(
         crop=crop,
         augment=augment,
         seed=seed,
-        images=images,
-        columns=columns,
-        label_from=label_from,
-        exclude=exclude,
+        **source.fields(),
     )
     if json:
         show_json({"files": [str(file) for file in files]})
@@ -260,6 +229,80 @@ def show(
         for file in files:
             say(str(file))
     return 0
+
+
+@app.command
+def check(
+    data: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("check"),
+    html: Path | None = None,
+    page: bool = True,
+    fix_list: Path | None = None,
+    diff: Path | None = None,
+    features: Annotated[bool, Parameter(negative=())] = False,
+    model: Annotated[str, Parameter(alias="-m")] = DEFAULT_MODEL,
+    img_size: Annotated[int | None, Parameter(alias="--imgsz")] = None,
+    fit: Fit | None = None,
+    crop: str | None = None,
+    source: Source = Source(),  # noqa: B008
+    workers: Annotated[int | None, Parameter(alias="-j")] = None,
+    device: str | None = None,
+    json: Json = False,
+) -> int:
+    """Find what is the matter with pictures: broken files, copies, leaks, shortcuts. Exits with 2 on errors.
+
+    Args:
+        data: As for `headstart train`. Nothing in it is changed.
+        output: Folder for the page, which is named like the data.
+        html: Write the page to this file instead.
+        page: Write a page with thumbnails.
+        fix_list: Write a CSV file of what should be left out: path, reason, code.
+        diff: Only say what is different from the pictures of this run.
+        features: Also compare what the network makes of the pictures: finds mirrored copies and
+            pictures of one scene.
+        model: Source model whose input is judged, and whose features are compared.
+        img_size: Its input size in pixels.
+        fit: How a picture becomes square: crop, pad, squash.
+        crop: Only this part of each picture: LEFT,TOP,WIDTH,HEIGHT in pixels, or in fractions.
+        workers: Threads that read pictures.
+        device: For --features: cpu, cuda, cuda:1, mps.
+        json: Print the findings as one JSON object.
+    """
+    from headstart.data.check_page import can_draw, write_page
+    from headstart.run_check import compare_with_run
+    from headstart.run_folder import data_name
+
+    if diff is not None:
+        _, difference = compare_with_run(data, diff, workers=workers, **source.fields())
+        print_result(difference.to_dict() if json else "\n".join(difference.lines()), as_json=json)
+        return 0
+    checked = headstart.check(
+        data,
+        features=features,
+        output=output,
+        model=model,
+        img_size=img_size,
+        fit=fit,
+        crop=crop,
+        workers=workers,
+        device=device,
+        **source.fields(),
+    )
+    written: dict[str, str] = {}
+    if html is not None or (page and can_draw()):
+        place = html or output / f"{data_name(data)}.html"
+        write_page(checked, place, name=data_name(data))
+        written["page"] = str(place)
+    if fix_list is not None:
+        rows = checked.write_fix_list(fix_list)
+        say(f"{fix_list}: {rows} files to leave out")
+        written["fix_list"] = str(fix_list)
+    print_result({**checked.to_dict(), **written} if json else "\n".join(checked.lines()), as_json=json)
+    if "page" in written:
+        say(f"page: {written['page']}")
+    return 0 if checked.usable else 2
 
 
 @app.command
@@ -341,31 +384,6 @@ def demo(
     return 0
 
 
-def show_json(value: Any) -> None:
-    import json
-
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    print(text if printable(text) else json.dumps(value, allow_nan=False))
-
-
-def print_result(value: Any, *, as_json: bool) -> None:
-    if as_json:
-        show_json(value)
-    elif printable(str(value)):
-        print(value)
-    else:
-        print(str(value).encode("ascii", "backslashreplace").decode())
-
-
-def printable(text: str) -> bool:
-    """Whether standard output has all these letters: a pipe on Windows may not."""
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def say(line: str) -> None:
     from headstart import console
 
@@ -408,43 +426,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         return fail(internal(error), debug=debug, as_json="--json" in words)
-
-
-def internal(error: Exception) -> HeadstartError:
-    """A fault of headstart itself, or of the machine, in one line."""
-    wrapped = HeadstartError(
-        "HS-INTERNAL-001",
-        f"headstart failed: {type(error).__name__}: {error}",
-        fix="Add --debug to see where, and report it with the command that you typed.",
-    )
-    wrapped.__cause__ = error
-    return wrapped
-
-
-def file_settings(words: Sequence[str]) -> dict[str, Any]:
-    """The checked settings of ``--config FILE``, those that are not open."""
-    for position, word in enumerate(words):
-        flag, equals, value = word.partition("=")
-        if flag in ("--config", "-c"):
-            path = Path(value) if equals else Path(*words[position + 1 : position + 2])
-            checked = to_mapping(from_mapping(read_yaml(path), where=path))
-            return {name: value for name, value in checked.items() if value not in (None, [])}
-    return {}
-
-
-def fail(error: HeadstartError, *, debug: bool, as_json: bool) -> int:
-    if not debug and said_elsewhere(error):
-        return error.exit_code
-    if debug:
-        traceback.print_exception(error)
-    print(f"error {error}", file=sys.stderr)
-    if as_json:
-        show_json({"error": error.to_dict()})
-    return error.exit_code
-
-
-def said_elsewhere(error: HeadstartError) -> bool:
-    """Whether another process of the same launch says it: all have the same command line and pictures."""
-    here = launch.place()
-    usage = error.exit_code == 2 and here.local_rank > 0
-    return here.rank > 0 and (usage or error.code == "HS-RUN-030")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from headstart import console
 from headstart.config import LabelFrom, from_mapping
+from headstart.data.lock import read_lock
 from headstart.data.sources import SourceOptions, options_of
 from headstart.evaluation.compare import compare
 from headstart.evaluation.evaluate import report_lines, summary
@@ -23,8 +23,7 @@ from headstart.run_processes import is_first, joined, own_device
 
 def identified(table: Predictions, folder: Path) -> Predictions:
     """The table with each picture's content in its path, so that only the same pictures are compared."""
-    with open(folder / "dataset.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        content = {row["path"]: row["file_hash"] for row in csv.DictReader(file)}
+    content = {row.path: row.file_hash for row in read_lock(folder)}
     return dataclasses.replace(table, paths=tuple(f"{path} {content[path]}" for path in table.paths))
 
 

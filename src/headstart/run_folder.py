@@ -20,6 +20,7 @@ from headstart import console
 from headstart.config import TrainConfig, from_mapping, read_yaml, to_mapping
 from headstart.data.dataset import Dataset
 from headstart.data.listing import listed
+from headstart.data.lock import OK, read_lock
 from headstart.data.sources import is_address, source_name
 from headstart.errors import ConfigError, DataError, RunError, nearest
 from headstart.evaluation.predictions import Predictions
@@ -193,8 +194,7 @@ def check_unchanged(folder: Path, dataset: Dataset) -> None:
     Raises:
         DataError: HS-DATA-018, with how many are new, gone, or have another class or part.
     """
-    with open(folder / "dataset.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        before = {row["path"]: row for row in csv.DictReader(file) if row["status"] == "ok"}
+    before = {row.path: row for row in read_lock(folder) if row.status == OK}
     now = {
         str(path): (str(file_hash), dataset.classes[label], str(split))
         for path, file_hash, label, split in zip(
@@ -205,7 +205,7 @@ def check_unchanged(folder: Path, dataset: Dataset) -> None:
     other = [
         path
         for path, facts in now.items()
-        if path in before and facts != tuple(before[path][name] for name in ("file_hash", "class", "split"))
+        if path in before and facts != (before[path].file_hash, before[path].class_name, before[path].split)
     ]
     if new or gone or other:
         kinds = (("new", new), ("gone", gone), ("with other content, class or part", other))

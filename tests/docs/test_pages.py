@@ -20,6 +20,7 @@ from docs.blocks import OTHER_LANGUAGES, ROOT, RUN_LANGUAGES, Block, blocks_of, 
 RUN_BLOCKS = {
     "README.md": 3,
     "README.zh-CN.md": 4,
+    "docs/guide/checking.md": 4,
     "docs/guide/data.md": 7,
     "docs/guide/evaluating.md": 6,
     "docs/guide/freezing.md": 3,
@@ -199,7 +200,8 @@ def test_every_error_code_is_explained_once() -> None:
 
 
 def test_the_reference_of_files_has_every_column() -> None:
-    from headstart.data.dataset import CSV_COLUMNS
+    from headstart.data.check import FIX_LIST_COLUMNS
+    from headstart.data.lock import CSV_COLUMNS
     from headstart.deployment.predict import COLUMNS as PREDICT_COLUMNS
     from headstart.evaluation.predictions import COLUMNS as EVALUATION_COLUMNS
     from headstart.training.fit import Epoch
@@ -207,7 +209,7 @@ def test_the_reference_of_files_has_every_column() -> None:
     EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(Epoch))  # noqa: N806
 
     page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
-    for columns in (CSV_COLUMNS, PREDICT_COLUMNS, EVALUATION_COLUMNS, EPOCH_COLUMNS):
+    for columns in (CSV_COLUMNS, FIX_LIST_COLUMNS, PREDICT_COLUMNS, EVALUATION_COLUMNS, EPOCH_COLUMNS):
         assert f"`{','.join(columns)}" in page
         assert not [name for name in columns if f"| `{name}` |" not in page]
 

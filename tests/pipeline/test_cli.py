@@ -16,7 +16,7 @@ import headstart
 from headstart.cli import app
 from headstart.data.views import Views
 
-COMMANDS = ("train", "tune", "evaluate", "val", "predict", "show", "models", "fetch", "demo")
+COMMANDS = ("train", "tune", "evaluate", "val", "predict", "show", "check", "models", "fetch", "demo")
 
 
 def python(surroundings: dict[str, str], *words: str, **more: str) -> subprocess.CompletedProcess[str]:

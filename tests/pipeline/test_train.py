@@ -91,7 +91,7 @@ def test_the_tables(lite0_run: headstart.Run, shapes_folder: Path) -> None:
         ("2", "finetune"),
     ]
     table = rows_of(lite0_run.path / "dataset.csv")
-    assert list(table[0]) == ["path", "class", "split", "group", "file_hash", "status"]
+    assert list(table[0]) == ["path", "class", "split", "group", "file_hash", "status", "reason"]
     assert len(table) == 36
     for row in table[::7]:
         content = (shapes_folder / row["path"]).read_bytes()

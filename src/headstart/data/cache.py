@@ -14,6 +14,7 @@ import PIL
 from PIL import features
 
 from headstart import console
+from headstart.data.facts import FACTS_VERSION
 from headstart.data.preprocess import Preprocess
 from headstart.data.store import ArrayStore, Entry, SegmentWriter, make_room
 from headstart.storage import home
@@ -68,7 +69,7 @@ class PictureCache:
     def __init__(self, cache: Cache, preprocess: Preprocess) -> None:
         self.cache = cache
         self.preprocess = preprocess
-        self.store = cache.store("pictures", picture_signature(preprocess))
+        self.store = cache.store("pictures", {**picture_signature(preprocess), "facts": FACTS_VERSION})
 
     def get(self, file_hash: str) -> Entry | None:
         """A picture as `Preprocess.resized` gives it, with the facts it was stored with."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from os import PathLike
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import console
+from headstart.data.audit import audit
+from headstart.data.audit_table import AuditTable
 from headstart.data.cache import Cache
-from headstart.data.decoding import Decoded
 from headstart.data.images import RANGE_GUESSED, intensity_range
-from headstart.data.listing import Entries, Listing
+from headstart.data.listing import Entries, Entry, Listing
+from headstart.data.lock import LockRow, left_out_rows, soft_label, write_lock
+from headstart.data.outcomes import Outcomes
 from headstart.data.pictures import Files, Pictures, available_memory, changed
 from headstart.data.preprocess import Preprocess
 from headstart.data.reading import read_pictures
@@ -27,18 +28,12 @@ from headstart.data.review import (
     LeftOut,
     check_readable,
     class_names,
-    notes_on_classes,
-    notes_on_decoding,
-    notes_on_duplicates,
-    notes_on_left_out,
     notes_on_room,
 )
-from headstart.data.sources import SourceOptions, list_source
-from headstart.data.splits import SPLITS, Assignment, assign_splits, keys_of_groups
+from headstart.data.sources import Data, SourceOptions, list_source
+from headstart.data.splits import SPLITS, Assignment, assign_splits
 from headstart.errors import nearest
-from headstart.storage import write_atomic
 
-CSV_COLUMNS = ("path", "class", "split", "group", "file_hash", "status")
 SHOWN_CLASSES = 20
 HASHES: Any = np.dtypes.StringDType()  # a third of the memory of <U64
 BESIDE_CACHE = 128 * 2**20  # bytes in memory, of pictures that find no place in the cache
@@ -58,6 +53,7 @@ class Dataset:
         groups: Pictures of one group never lie on two sides of a split that headstart makes, [n]. The group
             that a table names; else the file hash: a set of exact duplicates.
         left_out: Files that are no picture or cannot be read.
+        excluded: Files and folders left out on demand, by the pattern that did it.
         notes: Everything guessed, ignored or left out; to be printed.
         layout: ``split-folders``, ``class-folders``, ``list`` or ``table``.
         reported_split: The split that results are reported on and that nothing is chosen on.
@@ -74,6 +70,7 @@ class Dataset:
     file_hashes: NDArray[np.str_]
     groups: NDArray[np.str_]
     left_out: tuple[LeftOut, ...]
+    excluded: Mapping[str, Sequence[str]]
     notes: tuple[str, ...]
     layout: str
     reported_split: str
@@ -108,28 +105,21 @@ class Dataset:
         return hashlib.sha256("".join(rows).encode("utf-8", "surrogatepass")).hexdigest()
 
     def write_csv(self, path: Path) -> None:
-        """Writes the table: `CSV_COLUMNS`, UTF-8; ``status`` is ``ok`` or why a file was left out.
+        """Writes the table, with what is left out and why: see `headstart.data.lock`.
 
         Where a table gave probabilities, they follow as ``prob:CLASS``.
 
         Raises:
             RunError: HS-RUN-001 to -003.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow((*CSV_COLUMNS, *(f"prob:{name}" for name in self.soft_classes)))
-        for i, name in enumerate(self.paths):
-            class_name = self.classes[self.labels[i]]
-            soft = () if self.soft is None else map(str, self.soft[i])
-            writer.writerow(
-                (name, class_name, self.splits[i], self.groups[i], self.file_hashes[i], "ok", *soft)
-            )
-        for item in self.left_out:
-            writer.writerow(
-                (item.path, item.class_name, "", "", "", item.kind, *("" for _ in self.soft_classes))
-            )
-        # File names that are no valid UTF-8 keep their bytes.
-        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        write_lock(path, chain(self._rows(), left_out_rows(self.left_out, self.excluded)), self.soft_classes)
+
+    def _rows(self) -> Iterator[LockRow]:
+        for i, path in enumerate(self.paths):
+            soft = () if self.soft is None else soft_label(self.soft_classes, self.soft[i])
+            class_name, split = self.classes[self.labels[i]], str(self.splits[i])
+            group, file_hash = str(self.groups[i]), str(self.file_hashes[i])
+            yield LockRow(str(path), class_name, split, group, file_hash, soft=soft)
 
     def tree(self) -> str:
         """The layout as it was understood: pictures of each class in each split."""
@@ -161,7 +151,7 @@ class Dataset:
 
 
 def load_dataset(
-    data: str | PathLike[str] | Sequence[Sequence[Any]],
+    data: Data,
     *,
     preprocess: Preprocess,
     options: SourceOptions | None = None,
@@ -212,54 +202,51 @@ def load_dataset(
         common_range=require_split,
         watch=watch,
     )
-    ok = [i for i, result in enumerate(results) if result.fault is None]
-    entries = listing.entries if len(ok) == len(results) else Entries.of(listing.entries[i] for i in ok)
-    left_out = tuple(
-        LeftOut(entry.path, entry.class_name, result.fault.kind, result.fault.reason)
-        for entry, result in zip(listing.entries, results, strict=True)
-        if result.fault is not None
-    )
+    entries, left_out = told_apart(listing, results)
+    ok = [i for i in range(len(results)) if i not in results.faults]
     classes = class_names(listing, require_split)
     check_readable(listing, entries, left_out, classes, require_split)
     index = {name: c for c, name in enumerate(classes)}
     labels = np.array([index[entry.class_name] for entry in entries], np.int64)
-    hashes = [results[i].file_hash for i in ok]
+    read = results.sound()
+    hashes = list(read.file_hashes())
     groups = [entry.group for entry in entries]
     assignment = assign_splits(
         [entry.split for entry in entries],
         labels,
-        keys_of_groups(hashes, groups) if any(groups) else hashes,
+        hashes,
         classes,
+        groups=groups,
         selection=selection,
         split_needed=require_split,
     )
     kept = [held[i] for i in ok]
-    read = [results[i] for i in ok]
     files = files.of(ok)
     wait_for_range = require_split and preprocess.intensity is None
     preprocess, depth_notes = _with_intensity(preprocess, read, assignment, decide=require_split)
     if depth_notes and wait_for_range:
-        late = [i for i, result in enumerate(read) if result.extremes is not None]
+        late = sorted(read.extremes)
         again, pixels = read_pictures(
-            [files[i] for i in late],
+            files.of(late),
             preprocess,
             workers=workers,
             memory=memory,
             cache=cache,
             label="scaling intensities",
         )
-        for i, result, scaled in zip(late, again, pixels, strict=True):
-            if result.fault is not None:
-                raise changed(files[i], result.fault)
+        for k, (i, scaled) in enumerate(zip(late, pixels, strict=True)):
+            if k in again.faults:
+                raise changed(files[i], again.faults[k])
             kept[i] = scaled
     pictures = Pictures(files, preprocess, kept)
+    table = AuditTable(
+        listing, classes, entries, labels, assignment.splits, assignment.reported, read, left_out
+    )
+    findings = audit(table, preprocess, training=require_split)
     notes = (
         *listing.notes,
-        *notes_on_left_out(listing, left_out),
         *assignment.notes,
-        *notes_on_classes(labels, assignment, classes),
-        *notes_on_duplicates(labels, hashes, assignment),
-        *notes_on_decoding(read),
+        *(finding.line() for finding in findings),
         *depth_notes,
         *notes_on_room(len(pictures), pictures.at_hand),
     )
@@ -277,6 +264,7 @@ def load_dataset(
             else file_hashes
         ),
         left_out=left_out,
+        excluded=listing.excluded,
         # A file name may hold bytes that no terminal and no UTF-8 file takes.
         notes=tuple(note.encode("utf-8", "backslashreplace").decode("utf-8") for note in notes),
         layout=listing.layout,
@@ -287,6 +275,16 @@ def load_dataset(
     return dataset, pictures
 
 
+def told_apart(listing: Listing, results: Outcomes) -> tuple[Sequence[Entry], tuple[LeftOut, ...]]:
+    """The pictures, and the files that give none."""
+    if not results.faults:
+        return listing.entries, ()
+    entries = Entries.of(entry for i, entry in enumerate(listing.entries) if i not in results.faults)
+    bad = [(listing.entries[i], fault) for i, fault in sorted(results.faults.items())]
+    left_out = (LeftOut(entry.path, entry.class_name, fault.kind, fault.reason) for entry, fault in bad)
+    return entries, tuple(left_out)
+
+
 def _soft(listing: Listing, paths: Sequence[str]) -> NDArray[np.float32] | None:
     if not listing.soft:
         return None
@@ -294,14 +292,14 @@ def _soft(listing: Listing, paths: Sequence[str]) -> NDArray[np.float32] | None:
 
 
 def _with_intensity(
-    preprocess: Preprocess, read: Sequence[Decoded], assignment: Assignment, *, decide: bool
+    preprocess: Preprocess, read: Outcomes, assignment: Assignment, *, decide: bool
 ) -> tuple[Preprocess, list[str]]:
     """What is black and white in pictures of high bit depth: the model's range, else from the training part.
 
     A finished model without a range (``decide`` is False) was trained on 8-bit pictures: each picture's own
     range is guessed, as prediction does.
     """
-    deep = [(i, result.extremes) for i, result in enumerate(read) if result.extremes is not None]
+    deep = sorted(read.extremes.items())
     if not deep:
         return preprocess, []
     decided = preprocess.intensity

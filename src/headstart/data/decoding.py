@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,13 @@ from typing import Any
 
 from headstart import console
 from headstart.data.cache import PictureCache
-from headstart.data.formats import UnreadableImage, read_file
+from headstart.data.facts import PictureFacts, facts_of
+from headstart.data.formats import HEAD_BYTES, UnreadableImage, read_file, recognise
 from headstart.data.images import Extremes, to_rgb
 from headstart.data.preprocess import Pixels, Preprocess
-from headstart.data.store import Entry
 
 AHEAD = 4  # files per thread that may be decoded before their turn
+FACTS_AT_ONCE = 16  # files per task where no pixels are kept: a task costs as much as a tenth of a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Decoded:
         animated, deep_colour, turned, damaged_profile: as in `headstart.data.images.Picture`.
         profiled: Its colours were converted to sRGB.
         reduced: It is a giant JPEG, decoded at a reduced scale.
+        facts: What the picture is; None if the file has a fault.
         cached: The pixels come from the cache.
     """
 
@@ -47,11 +49,13 @@ class Decoded:
     profiled: bool = False
     damaged_profile: bool = False
     reduced: bool = False
+    facts: PictureFacts | None = None
     cached: bool = False
 
-    def facts(self) -> dict[str, Any]:
-        """What else the cache stores beside the pixels."""
+    def beside_pixels(self) -> dict[str, Any]:
+        """What else caches store of the picture, for JSON; `Decoded.read` reads it."""
         return {
+            "facts": self.facts,
             "animated": self.animated,
             "deep_colour": self.deep_colour,
             "turned": self.turned,
@@ -61,13 +65,34 @@ class Decoded:
             "extremes": self.extremes,
         }
 
+    @classmethod
+    def read(cls, file_hash: str, stored: Mapping[str, Any], pixels: Pixels | None = None) -> Decoded:
+        """What was stored of a picture."""
+        values = dict(stored)
+        extremes = values.pop("extremes")
+        return cls(
+            pixels,
+            file_hash,
+            None,
+            None if extremes is None else Extremes(*extremes),
+            facts=PictureFacts.from_list(values.pop("facts")),
+            **values,
+            cached=True,
+        )
+
 
 def decode_file(
-    path: Path, preprocess: Preprocess, *, common_range: bool = True, cache: PictureCache | None = None
+    path: Path,
+    preprocess: Preprocess,
+    *,
+    pixels: bool = True,
+    common_range: bool = True,
+    cache: PictureCache | None = None,
 ) -> Decoded:
     """Reads a file once and does everything that needs its bytes.
 
     Args:
+        pixels: False to leave out the resized picture.
         common_range: A picture of high bit depth waits until ``preprocess.intensity``, the range of all, is
             known; otherwise its own range is guessed, as in prediction.
     """
@@ -75,18 +100,21 @@ def decode_file(
         data = read_file(path)
         file_hash = hashlib.sha256(data).hexdigest()
         if cache is not None and (entry := cache.get(file_hash)) is not None:
-            return from_cache(file_hash, entry)
+            return Decoded.read(file_hash, entry.facts, entry.array())
         picture = preprocess.decoded(data)
         extremes = picture.extremes()
-        pixels = None
-        if extremes is None or preprocess.intensity is not None or not common_range:
-            pixels = preprocess.resized(to_rgb(picture, preprocess.intensity))
+        # Until the range of all is known, the picture's own will do for its facts.
+        rgb = to_rgb(picture, preprocess.intensity)
+        resized = None
+        if pixels and (extremes is None or preprocess.intensity is not None or not common_range):
+            resized = preprocess.resized(rgb)
         else:
             preprocess.resized_size(*picture.image.size)  # finds a fault of the size now
+        facts = facts_of(rgb, recognise(data[:HEAD_BYTES]), picture.image.mode, picture.scale)
     except UnreadableImage as fault:
         return Decoded(fault=fault)
     return Decoded(
-        pixels,
+        resized,
         file_hash,
         None,
         extremes,
@@ -96,20 +124,7 @@ def decode_file(
         bool(picture.profile),
         picture.damaged_profile,
         picture.scale > 1,
-    )
-
-
-def from_cache(file_hash: str, entry: Entry) -> Decoded:
-    """What was stored of a file."""
-    facts = dict(entry.facts)
-    extremes = facts.pop("extremes")
-    return Decoded(
-        entry.array(),
-        file_hash,
-        None,
-        None if extremes is None else Extremes(*extremes),
-        **facts,
-        cached=True,
+        facts,
     )
 
 
@@ -119,6 +134,7 @@ def decode_all(
     *,
     workers: int | None = None,
     label: str = "reading",
+    pixels: bool = True,
     common_range: bool = True,
     cache: PictureCache | None = None,
 ) -> Iterator[Decoded]:
@@ -126,24 +142,30 @@ def decode_all(
 
     Args:
         workers: Threads; None: one per processor that this process may use. The result is the same.
-        common_range: As for `decode_file`.
+        pixels, common_range: As for `decode_file`.
         cache: Pictures that were decoded before.
     """
     threads = max(1, workers if workers is not None else available_cpus())
-    waiting: deque[Future[Decoded]] = deque()
+    step = 1 if pixels else FACTS_AT_ONCE
+
+    def some(start: int) -> list[Decoded]:
+        return [
+            decode_file(path, preprocess, pixels=pixels, common_range=common_range, cache=cache)
+            for path in files[start : start + step]
+        ]
+
+    waiting: deque[Future[list[Decoded]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         with console.progress(len(files), label) as advance:
-            for path in files:
-                waiting.append(
-                    pool.submit(decode_file, path, preprocess, common_range=common_range, cache=cache)
-                )
+            for start in range(0, len(files), step):
+                waiting.append(pool.submit(some, start))
                 if len(waiting) >= threads * AHEAD:
-                    yield waiting.popleft().result()
-                    advance(1)
+                    yield from (done := waiting.popleft().result())
+                    advance(len(done))
             while waiting:
-                yield waiting.popleft().result()
-                advance(1)
+                yield from (done := waiting.popleft().result())
+                advance(len(done))
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -7,7 +7,6 @@ folders alone. A class is the first folder below the split, whatever lies deeper
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from headstart.config import LabelFrom
 from headstart.console import counted
+from headstart.data.exclusions import Exclusions
 from headstart.data.formats import HEAD_BYTES, PICTURE_SUFFIXES, UnreadableImage, recognise
 from headstart.data.listing import (
     SPLIT_NAMES,
@@ -50,8 +50,7 @@ def list_folder(
             (no permission), -016 (several of them).
     """
     check_is_folder(root)
-    patterns = tuple(pattern.rstrip("/") for pattern in exclude)
-    return _FolderReader(root, patterns, require_split, label_from).read()
+    return _FolderReader(root, Exclusions(exclude), require_split, label_from).read()
 
 
 def label_of(path: str, label_from: LabelFrom) -> str:
@@ -90,12 +89,11 @@ class _FolderReader:
     """One walk over a data folder; collects faults and notes on the way."""
 
     root: Path
-    exclude: tuple[str, ...]
+    exclusions: Exclusions
     require_split: bool
     label_from: LabelFrom = "top"
     faults: list[DataError] = field(default_factory=list)
-    ignored: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    excluded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    ignored: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
     loops: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -135,6 +133,8 @@ class _FolderReader:
             "split-folders" if by_split else "class-folders",
             tuple(empty),
             tuple(self.notes),
+            ignored=tuple(self.ignored),
+            excluded=self.exclusions.matched,
         )
 
     def read_splits(self, by_split: dict[str, list[str]]) -> tuple[list[Entry], set[str], list[str]]:
@@ -206,7 +206,6 @@ class _FolderReader:
             spellings[nfc(name)].append(name)
         present: set[str] = set()
         empty: list[str] = []
-        nested: list[str] = []
         for class_name, names in spellings.items():
             if len(names) > 1:
                 self.faults.append(
@@ -219,7 +218,6 @@ class _FolderReader:
                     )
                 )
             found = [path for name in names for path in self.walk(f"{prefix}/{name}".lstrip("/"))]
-            nested += [p for p in found if nfc(p.split("/")[-2]).lower() in SPLIT_NAMES]
             below = len(prefix) + 1 if prefix else 0
             labels = [class_name] * len(found)
             if self.label_from != "top":
@@ -230,11 +228,6 @@ class _FolderReader:
                 empty.append(class_name)
         if self.label_from == "top":
             self.note_nested(prefix, list(spellings))
-        if nested and not split:
-            self.notes.append(
-                f"folders inside class folders are named like parts of a split ({nested[0]}): "
-                "they are read as parts of their class, not as a split"
-            )
         return entries, present, sorted(empty)
 
     def note_nested(self, prefix: str, classes: list[str]) -> None:
@@ -277,11 +270,12 @@ class _FolderReader:
             with os.scandir(folder) as items:
                 for item in items:
                     is_folder = item.is_dir()
-                    pattern = self.excluding(folder, item.name) if self.exclude else None
-                    if pattern is not None:
-                        self.excluded[pattern] += 1
-                    elif is_ignored(item.name, is_folder):
-                        self.ignored[item.name + "/" * is_folder] += 1
+                    if self.exclusions.matched and self.exclusions.leaves_out(
+                        self.relative(folder, item.name, is_folder)
+                    ):
+                        continue
+                    if is_ignored(item.name, is_folder):
+                        self.ignored.append(self.relative(folder, item.name, is_folder))
                     else:
                         (folders if is_folder else files).append(item.name)
         except PermissionError:
@@ -295,12 +289,8 @@ class _FolderReader:
             )
         return sorted(folders, key=path_order), sorted(files, key=path_order)
 
-    def excluding(self, folder: Path, name: str) -> str | None:
-        relative = (folder / name).relative_to(self.root).as_posix()
-        for pattern in self.exclude:
-            if any(fnmatch.fnmatchcase(nfc(text), nfc(pattern)) for text in (name, relative)):
-                return pattern
-        return None
+    def relative(self, folder: Path, name: str, is_folder: bool) -> str:
+        return (folder / name).relative_to(self.root).as_posix() + "/" * is_folder
 
     def without_pictures(self, names: list[str]) -> list[str]:
         """Those of the folders that hold pictures; the others (notes, scripts) are only noted."""
@@ -354,7 +344,7 @@ class _FolderReader:
                 "HS-DATA-003",
                 "The folder holds no pictures.",
                 where=self.root,
-                details=[f"ignored: {name}" for name in [*sorted(self.ignored), *self.beside]],
+                details=[f"ignored: {path}" for path in [*sorted(self.ignored), *self.beside]],
                 fix=f"Expected: {LAYOUTS}.",
             )
         )
@@ -379,21 +369,12 @@ class _FolderReader:
         )
 
     def note_ignored(self) -> None:
-        if self.ignored:
-            total = sum(self.ignored.values())
-            text = counted(total, "hidden or system file or folder", "hidden or system files and folders")
-            self.notes.append(f"ignored: {text} ({listed(sorted(self.ignored))})")
         if self.beside:
             text = counted(len(self.beside), "file that is no picture", "files that are no pictures")
             self.notes.append(f"ignored: {text}, beside the class folders ({listed(self.beside)})")
         if self.loops:
             self.notes.append(f"not followed: links that lead in a circle ({listed(self.loops)})")
-        for pattern in self.exclude:
-            if pattern in self.excluded:
-                text = counted(self.excluded[pattern], "file or folder", "files and folders")
-                self.notes.append(f"left out by --exclude {pattern}: {text}")
-            else:
-                self.notes.append(f"--exclude {pattern} matched nothing")
+        self.notes += self.exclusions.notes("file or folder", "files and folders")
 
 
 def looks_like_picture(path: Path) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headstart.console import counted
 from headstart.errors import DataError, nearest
 
 SPLIT_NAMES = {
@@ -83,12 +81,15 @@ class Listing:
     """Every candidate file, sorted by path.
 
     Attributes:
-        layout: ``split-folders``, ``class-folders``, ``list`` or ``table``.
+        layout: ``split-folders``, ``class-folders``, ``list`` or ``table``; ``unclear`` of a folder that
+            training refuses.
         empty_classes: Class folders of the training part that hold no file.
         notes: What was ignored or guessed, for a person.
         soft: Probability of each class by the path of a picture, where a table gives them, in the order of
             ``soft_classes``; the class of an entry is the likeliest.
         soft_classes: Classes of ``soft``.
+        ignored: Hidden and system files and folders, relative to the root; folders end in ``/``.
+        excluded: Files and folders left out on demand, by the pattern that did it; folders end in ``/``.
     """
 
     root: Path
@@ -98,6 +99,8 @@ class Listing:
     notes: tuple[str, ...] = ()
     soft: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     soft_classes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def nfc(name: str) -> str:
@@ -128,58 +131,6 @@ def raise_all(faults: Sequence[DataError], where: object) -> None:
         raise DataError(
             "HS-DATA-016", f"{len(faults)} things are wrong with the data.", where=where, details=lines
         )
-
-
-def list_pairs(pairs: Sequence[Sequence[Any]], *, require_split: bool = True) -> Listing:
-    """Takes (path, label) or (path, label, split) of each picture.
-
-    Raises:
-        DataError: HS-DATA-003 (empty), -004 (one class), -008 (class not in training), -014 (a row that
-            cannot be used), -016 (several of them).
-    """
-    if not pairs:
-        fix = "Give (path, label) of each picture."
-        raise DataError("HS-DATA-003", "The list holds no pictures.", fix=fix)
-    rows: list[Entry] = []
-    bad: list[str] = []
-    seen: dict[str, int] = {}
-    splits = {**SPLIT_NAMES, "selection": "selection"}
-    lengths = {len(pair) for pair in pairs if len(pair) in (2, 3)}
-    for number, pair in enumerate(pairs):
-        if isinstance(pair, str) or len(pair) not in (2, 3):
-            bad.append(f"row {number}: {pair!r} is not (path, label) or (path, label, split)")
-            continue
-        path, label = str(Path(pair[0]).absolute()), nfc(str(pair[1]))
-        split = str(pair[2]).lower() if len(pair) == 3 else ""
-        if not label.strip():
-            bad.append(f"row {number}: {pair[0]} has an empty label")
-        elif len(pair) != max(lengths):
-            bad.append(f"row {number}: {pair[0]} has no split, other rows have one")
-        elif split and split not in splits:
-            bad.append(f"row {number}: '{pair[2]}' is no split.{nearest(split, splits)}")
-        elif path in seen:
-            bad.append(f"row {number}: {pair[0]} is listed before, in row {seen[path]}")
-        else:
-            seen[path] = number
-            rows.append(Entry(path, label, splits.get(split, "")))
-    faults = []
-    if bad:
-        faults.append(
-            DataError(
-                "HS-DATA-014", f"{counted(len(bad), 'row', 'rows')} of the list cannot be used.", details=bad
-            )
-        )
-    if require_split and rows:
-        faults += split_faults(rows)
-    raise_all(faults, "the list")
-    return Listing(_common_folder(rows), tuple(sorted(rows, key=lambda row: path_order(row.path))), "list")
-
-
-def _common_folder(rows: Sequence[Entry]) -> Path:
-    try:
-        return Path(os.path.commonpath([str(Path(row.path).parent) for row in rows]))
-    except ValueError:  # several drives
-        return Path()
 
 
 def split_faults(rows: Sequence[Entry]) -> list[DataError]:

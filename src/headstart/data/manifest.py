@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 import os
 from collections import Counter
@@ -21,6 +20,7 @@ from headstart.data.columns import (
     several_classes,
     survey,
 )
+from headstart.data.exclusions import Exclusions
 from headstart.data.folders import check_is_folder, label_of
 from headstart.data.listing import Entries, Listing, listed, nfc, raise_all, split_faults
 from headstart.data.relocation import Relocation, is_file, place, relocation, with_slashes
@@ -39,6 +39,7 @@ def list_manifest(
     label_from: LabelFrom | None = None,
     exclude: Sequence[str] = (),
     require_split: bool = True,
+    anyway: bool = False,
 ) -> Listing:
     """The pictures that a table names.
 
@@ -49,6 +50,8 @@ def list_manifest(
         label_from: Take classes from the folders in the paths, not from a column.
         exclude: Paths, parts of paths and classes to leave out; ``*`` and ``?`` as in a shell.
         require_split: Whether the data are for training.
+        anyway: Leave out rows that cannot be used, and have no other faults than -050 to -052, -056 and -057,
+            instead of raising.
 
     Raises:
         DataError: HS-DATA-050 (no table), -051 and -052 (which column?), -053 (rows that cannot be used),
@@ -80,9 +83,9 @@ def list_manifest(
     change = relocation(base, sample, path)
     # Columns of nothing but 0 and 1 say no more than the class itself.
     keeps_soft = roles.probability or any(seen.columns[i].fractions for i in roles.soft)
-    reader = _Reader(table, base, roles, change, label_from, tuple(exclude), require_split, keeps_soft)
+    reader = _Reader(table, base, roles, change, label_from, Exclusions(exclude), require_split, keeps_soft)
     reader.read()
-    return reader.listing(sample[0] if sample else "")
+    return reader.listing(sample[0] if sample else "", anyway)
 
 
 @dataclass
@@ -94,7 +97,7 @@ class _Reader:
     roles: Roles
     change: Relocation
     label_from: LabelFrom | None
-    exclude: tuple[str, ...]
+    exclusions: Exclusions
     require_split: bool
     keeps_soft: bool
     paths: list[str] = field(default_factory=list)
@@ -105,7 +108,6 @@ class _Reader:
     bad: list[str] = field(default_factory=list)
     bad_count: int = 0
     several: dict[str, int] = field(default_factory=dict)
-    excluded: Counter[str] = field(default_factory=Counter)
     unlabelled: int = 0
     trimmed: int = 0
     ties: int = 0
@@ -136,7 +138,7 @@ class _Reader:
             if label is None:
                 continue
             split = self.split(number, row)
-            if split is None or self.is_excluded(path, label):
+            if split is None or self.exclusions.leaves_out(path, label):
                 continue
             self.paths.append(path)
             self.classes.append(shared(label))
@@ -223,19 +225,23 @@ class _Reader:
             self.fault(number, what)
         return split
 
-    def is_excluded(self, path: str, label: str) -> bool:
-        if not self.exclude:
-            return False
-        pieces = path.split("/")
-        texts = {label, path, *pieces, *("/".join(pieces[:i]) for i in range(1, len(pieces)))}
-        for pattern in self.exclude:
-            if any(fnmatch.fnmatchcase(nfc(text), nfc(pattern.rstrip("/"))) for text in texts):
-                self.excluded[pattern] += 1
-                return True
-        return False
-
-    def listing(self, example: str) -> Listing:
+    def listing(self, example: str, anyway: bool) -> Listing:
         """Everything in order, or all faults at once."""
+        entries = self.once(Entries(self.paths, self.classes, self.splits, self.groups or None))
+        if not anyway:
+            raise_all(self.faults(entries, example), self.table.path)
+        return Listing(
+            self.base,
+            entries,
+            "table",
+            notes=tuple(self.notes(example)),
+            soft=self.soft,
+            soft_classes=self.soft_classes() if self.soft else (),
+            excluded=self.exclusions.matched,
+        )
+
+    def faults(self, entries: Entries, example: str) -> list[DataError]:
+        """What is wrong with the rows."""
         faults: list[DataError] = []
         where = self.table.path
         labels = dict.fromkeys(self.classes, 0)
@@ -245,8 +251,6 @@ class _Reader:
                 f"row {self.several[name]}: {name}" if name in self.several else name for name in several
             ]
             faults.append(several_classes(where, details))
-        entries = Entries(self.paths, self.classes, self.splits, self.groups or None)
-        entries = self.once(entries)
         if self.bad_count:
             rows = counted(self.bad_count, "row", "rows")
             hidden = [""] * (self.bad_count - len(self.bad))  # counted, not worded
@@ -272,15 +276,7 @@ class _Reader:
                     fix="Give a row with path and class of each picture.",
                 )
             )
-        raise_all(faults, where)
-        return Listing(
-            self.base,
-            entries,
-            "table",
-            notes=tuple(self.notes(example)),
-            soft=self.soft,
-            soft_classes=self.soft_classes() if self.soft else (),
-        )
+        return faults
 
     def once(self, entries: Entries) -> Entries:
         """The entries without rows that say the same again; those that contradict each other are faults."""
@@ -374,13 +370,7 @@ class _Reader:
         alike = Counter(name.casefold() for name in set(self.classes))
         if twice := [name for name in sorted(set(self.classes)) if alike[name.casefold()] > 1]:
             notes.append(f"ATTENTION: classes that differ in upper and lower case only: {listed(twice)}")
-        for pattern in self.exclude:
-            if self.excluded[pattern]:
-                rows = counted(self.excluded[pattern], "row", "rows")
-                notes.append(f"left out by --exclude {pattern}: {rows}")
-            else:
-                notes.append(f"--exclude {pattern} matched nothing")
-        return notes
+        return notes + self.exclusions.notes("row", "rows")
 
 
 def class_of_column(name: str) -> str:

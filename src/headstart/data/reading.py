@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from headstart.data.cache import Cache, PictureCache
-from headstart.data.decoding import Decoded, decode_all
+from headstart.data.decoding import decode_all
+from headstart.data.outcomes import Outcomes
 from headstart.data.preprocess import Pixels, Preprocess
 from headstart.data.store import SegmentWriter
 
@@ -27,8 +27,8 @@ def read_pictures(
     common_range: bool = True,
     label: str = "reading pictures",
     watch: Callable[[int, int], object] | None = None,
-) -> tuple[list[Decoded], list[Pixels | None]]:
-    """Facts of each file (without pixels), and the pixels that are at hand.
+) -> tuple[Outcomes, list[Pixels | None]]:
+    """What each file gave, and the pixels that are at hand.
 
     Args:
         files: In the order of the results.
@@ -41,7 +41,7 @@ def read_pictures(
         watch: Called with how many files were read, of how many.
     """
     known = None if cache is None else PictureCache(cache, preprocess)
-    facts: list[Decoded] = []
+    outcomes = Outcomes()
     held: list[Pixels | None] = []
     stored: list[int] = []
     writer: SegmentWriter | None = None
@@ -57,18 +57,22 @@ def read_pictures(
                 if known is not None and storable and writer is None:
                     new = max(1, len(files) - max(i, len(known.store)))
                     writer = stack.enter_context(known.writer(new))
-                if writer is not None and storable and writer.add(result.file_hash, pixels, result.facts()):
+                if (
+                    writer is not None
+                    and storable
+                    and writer.add(result.file_hash, pixels, result.beside_pixels())
+                ):
                     stored.append(i)
                     pixels = None
                 else:
                     memory -= pixels.nbytes
                     pixels = pixels if memory >= 0 else None
             held.append(pixels)
-            facts.append(replace(result, pixels=None))
+            outcomes.append(result)
             if watch is not None:
                 watch(i + 1, len(files))
     for i in stored:
         assert known is not None
-        entry = known.get(facts[i].file_hash)
+        entry = known.get(outcomes.file_hash(i))
         held[i] = None if entry is None else entry.array()
-    return facts, held
+    return outcomes, held

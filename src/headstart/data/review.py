@@ -1,4 +1,4 @@
-"""What a person should know about a data set once it was read: faults that stop, notes that do not."""
+"""Whether the pictures that could be read suffice."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headstart.console import counted
-from headstart.data.decoding import Decoded
 from headstart.data.formats import PICTURE_SUFFIXES
-from headstart.data.limits import GIANT_PIXELS
-from headstart.data.listing import Entry, Listing, listed, raise_all
-from headstart.data.splits import Assignment
+from headstart.data.listing import Entry, Listing, raise_all
 from headstart.errors import DataError
 
 MINIMUM_TRAIN = 2  # readable training pictures that each class needs
 MINIMUM_FREE = 3  # the same where the split is made here: one more, to evaluate on
-BAD_SHARE = 0.05  # of a class; more unreadable pictures are pointed out
 
 
 @dataclass(frozen=True)
@@ -138,106 +131,6 @@ def _fix_for(lost: Sequence[LeftOut]) -> str:
         return "Change the permissions of the files."
     hints = {item.reason for item in lost if "pip install" in item.reason}
     return hints.pop() if len(hints) == 1 else ""
-
-
-def notes_on_left_out(listing: Listing, left_out: Sequence[LeftOut]) -> list[str]:
-    """Files that give no picture, counted and named; classes that lose many pointed out."""
-    notes = []
-    strays = [item.path for item in left_out if not item.was_meant_as_picture]
-    if strays:
-        text = counted(len(strays), "file that is not an image", "files that are not images")
-        notes.append(f"left out: {text} ({listed(strays)})")
-    lost = [item for item in left_out if item.was_meant_as_picture]
-    if lost:
-        text = counted(len(lost), "picture that cannot be read", "pictures that cannot be read")
-        more = f"; and {len(lost) - 5} more" if len(lost) > 5 else ""
-        notes.append(f"left out: {text} ({'; '.join(str(item) for item in lost[:5])}{more})")
-    totals = Counter(entry.class_name for entry in listing.entries)
-    totals.subtract(item.class_name for item in left_out if not item.was_meant_as_picture)
-    for name, bad in sorted(Counter(item.class_name for item in lost).items()):
-        if bad > BAD_SHARE * totals[name]:
-            notes.append(
-                f"ATTENTION: {bad} of {totals[name]} pictures of class '{name}' cannot be read "
-                f"({bad / totals[name]:.0%}); look at them before trusting the result"
-            )
-    if listing.empty_classes:
-        notes.append(f"ignored: empty class folders ({listed(listing.empty_classes)})")
-    return notes
-
-
-def notes_on_classes(labels: NDArray[np.int64], assignment: Assignment, classes: Sequence[str]) -> list[str]:
-    """Classes that a part lacks."""
-    notes = []
-    for split in ("selection", "val", "test"):
-        present = set(labels[assignment.splits == split].tolist())
-        absent = [name for c, name in enumerate(classes) if c not in present]
-        if present and absent:
-            few = counted(len(absent), "class has", "classes have")
-            notes.append(f"{few} no pictures in {split}, their figures there are n/a ({listed(absent)})")
-    return notes
-
-
-def notes_on_duplicates(
-    labels: NDArray[np.int64], hashes: Sequence[str], assignment: Assignment
-) -> list[str]:
-    """Byte-identical pictures: how many, on both sides of a given split, under two labels."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for i, file_hash in enumerate(hashes):
-        members[file_hash].append(i)
-    groups = [group for group in members.values() if len(group) > 1]
-    if not groups:
-        return []
-    copies = sum(len(group) - 1 for group in groups)
-    notes = [f"{counted(copies, 'exact duplicate', 'exact duplicates')} of other pictures"]
-    leaked = sum(
-        int(np.sum(sides == assignment.reported))
-        for sides in (assignment.splits[group] for group in groups)
-        if np.any(sides != assignment.reported)
-    )
-    if leaked:
-        total = int(np.sum(assignment.splits == assignment.reported))
-        notes.append(
-            f"ATTENTION: {leaked} of {total} {assignment.reported} pictures are exact copies of pictures "
-            "used for training or choices; the reported figures flatter"
-        )
-    else:
-        notes[0] += ", kept on one side of the split"
-    torn = sum(len(set(labels[group].tolist())) > 1 for group in groups)
-    if torn:
-        text = counted(torn, "picture lies", "pictures lie")
-        notes.append(f"ATTENTION: {text} under more than one class, byte for byte the same")
-    return notes
-
-
-def notes_on_decoding(read: Sequence[Decoded]) -> list[str]:
-    """What was done to pictures beyond plain decoding."""
-    notes = []
-    for count, one, many, rest in (
-        (sum(r.turned for r in read), "picture", "pictures", "turned upright as its EXIF data say"),
-        (sum(r.animated for r in read), "file", "files", "with several frames: the first is used"),
-        (
-            sum(r.deep_colour for r in read),
-            "picture",
-            "pictures",
-            "in 16-bit colour: the upper 8 bits of each channel are used",
-        ),
-        (sum(r.profiled for r in read), "picture", "pictures", "with a colour profile, converted to sRGB"),
-        (
-            sum(r.damaged_profile for r in read),
-            "picture",
-            "pictures",
-            "with a damaged colour profile, which is not applied",
-        ),
-        (
-            sum(r.reduced for r in read),
-            "giant JPEG",
-            "giant JPEGs",
-            f"(more than {GIANT_PIXELS // 1_000_000} million pixels) decoded at a reduced scale",
-        ),
-    ):
-        if count:
-            notes.append(f"{counted(count, one, many)} {rest}")
-    return notes
 
 
 def notes_on_room(total: int, at_hand: int) -> list[str]:

@@ -33,11 +33,13 @@ from headstart.data.archive import extract
 from headstart.data.fetch import ENDINGS, fetch
 from headstart.data.folders import check_is_folder, list_folder
 from headstart.data.formats import HEAD_BYTES, UnreadableImage, recognise
-from headstart.data.listing import SPLIT_NAMES, Listing, is_ignored, list_pairs, nfc
+from headstart.data.listing import SPLIT_NAMES, Listing, is_ignored, nfc
 from headstart.data.manifest import list_manifest
 from headstart.data.named_sets import NAMED_SETS
+from headstart.data.pairs import list_pairs
 from headstart.data.parquet_pictures import LABELS, unpack_pictures
 from headstart.data.tables import PARQUET, SUFFIXES, Table, open_table
+from headstart.data.unclear import list_unclear
 from headstart.errors import ConfigError, DataError
 from headstart.storage import home, storage_errors, write_atomic
 
@@ -76,6 +78,7 @@ def list_source(
     options: SourceOptions | None = None,
     exclude: Sequence[str] = (),
     require_split: bool = True,
+    anyway: bool = False,
 ) -> Listing:
     """The files of a data set, whatever it is given as.
 
@@ -84,17 +87,19 @@ def list_source(
         options: What is said of it.
         exclude: Patterns to leave out.
         require_split: Whether the data are for training.
+        anyway: List what can be listed of data that training refuses, for a person to look at. Raised is only
+            what leaves nothing to look at.
 
     Raises:
         DataError: as `headstart.data.folders.list_folder`, `headstart.data.manifest.list_manifest` and
-            `headstart.data.listing.list_pairs`; HS-DATA-002, a file that is neither table nor archive.
+            `headstart.data.pairs.list_pairs`; HS-DATA-002, a file that is neither table nor archive.
         FetchError: as `headstart.data.fetch.fetch` and `headstart.data.archive.extract`.
         ConfigError: HS-CONFIG-014, an option that this kind of source has no use for.
     """
     options = options or SourceOptions()
     if not isinstance(data, str | PathLike):
         check_options(options, "a list", images=False, label_from=False, columns=False)
-        return list_pairs(data, require_split=require_split)
+        return list_pairs(data, exclude=exclude, require_split=require_split, anyway=anyway)
     if is_address(data):
         path = fetch(str(data))
     else:
@@ -111,18 +116,20 @@ def list_source(
         if kind == "archive":
             path = unpacked_archive(path)
         elif kind == "parquet" and (table := open_table(path)).pictures:
-            return _pictures_inside([table], options, exclude, require_split)
+            return _manifest(*_pictures_inside([table], options), exclude, require_split, anyway)
         else:
-            return _manifest(path, options, exclude, require_split)
+            return _manifest(path, options, exclude, require_split, anyway)
     check_is_folder(path)
     if files := parquet_files(path):
-        return _pictures_inside([open_table(file) for file in files], options, exclude, require_split)
+        tables = [open_table(file) for file in files]
+        return _manifest(*_pictures_inside(tables, options), exclude, require_split, anyway)
     if (table_file := table_in(path, exclude)) is not None:
-        return _manifest(table_file, options, exclude, require_split)
+        return _manifest(table_file, options, exclude, require_split, anyway)
     check_options(options, "a folder of class folders", images=False, columns=False)
-    return list_folder(
-        path, exclude=exclude, require_split=require_split, label_from=options.label_from or "top"
-    )
+    label_from = options.label_from or "top"
+    if anyway:
+        return list_unclear(path, exclude=exclude, label_from=label_from)
+    return list_folder(path, exclude=exclude, require_split=require_split, label_from=label_from)
 
 
 def is_address(data: object) -> bool:
@@ -235,7 +242,9 @@ def _hold_pictures(files: Sequence[Path]) -> bool:
     return len(files) > 1 or bool(open_table(files[0]).pictures)
 
 
-def _manifest(path: Path, options: SourceOptions, exclude: Sequence[str], require_split: bool) -> Listing:
+def _manifest(
+    path: Path, options: SourceOptions, exclude: Sequence[str], require_split: bool, anyway: bool
+) -> Listing:
     return list_manifest(
         path,
         images=None if options.images is None else options.images.expanduser(),
@@ -243,12 +252,12 @@ def _manifest(path: Path, options: SourceOptions, exclude: Sequence[str], requir
         label_from=options.label_from,
         exclude=exclude,
         require_split=require_split,
+        anyway=anyway,
     )
 
 
-def _pictures_inside(
-    tables: Sequence[Table], options: SourceOptions, exclude: Sequence[str], require_split: bool
-) -> Listing:
+def _pictures_inside(tables: Sequence[Table], options: SourceOptions) -> tuple[Path, SourceOptions]:
+    """The table of pictures that were unpacked from Parquet files, and what is then said of it."""
     check_options(options, "Parquet files that hold the pictures", images=False, label_from=False)
     columns: Mapping[str, str] = options.by_role()
     picture_column = columns.get("path", "")
@@ -267,8 +276,7 @@ def _pictures_inside(
     key = picture_column.encode() + b"".join(file_hash(table.path).digest() for table in tables)
     folder = unpacked(name, hashlib.sha256(key).hexdigest(), write)
     others = tuple(f"{role}={column}" for role, column in columns.items() if role != "path")
-    options = SourceOptions(columns=("path=picture_file", *others))
-    return _manifest(folder / LABELS, options, exclude, require_split)
+    return folder / LABELS, SourceOptions(columns=("path=picture_file", *others))
 
 
 def unpacked_archive(path: Path) -> Path:

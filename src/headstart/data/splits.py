@@ -42,6 +42,7 @@ def assign_splits(
     hashes: Sequence[str],
     classes: Sequence[str],
     *,
+    groups: Sequence[str] = (),
     selection: float = 0.2,
     split_needed: bool = True,
 ) -> Assignment:
@@ -55,14 +56,17 @@ def assign_splits(
     Args:
         given: Split of each picture, or empty strings.
         labels: Class index of each picture, [n].
-        hashes: SHA-256 of each file, or of its group: what is equal stays together.
+        hashes: SHA-256 of each file: what is equal stays together.
         classes: Names, for the notes.
+        groups: Name of what each picture must stay together with, or empty strings.
         selection: Part of train to choose on, 0-1; 0 trains on everything.
         split_needed: False (evaluation of a finished model): without a given split all is ``test``, nothing
             is carved.
     """
     splits = np.array(given, dtype="<U9") if len(given) else np.empty(0, "<U9")
     notes: list[str] = []
+    if any(groups):
+        hashes = keys_of_groups(hashes, groups)
     if not split_needed:
         splits[splits == ""] = "test"
     elif not {"val", "test"} & set(splits.tolist()):

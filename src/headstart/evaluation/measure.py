@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from os import PathLike
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from headstart import console
 from headstart.data.dataset import Dataset, load_dataset
+from headstart.data.lock import read_lock
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
 from headstart.data.sources import SourceOptions
@@ -177,5 +177,4 @@ def hashes_seen_in_training(table: Path, *, everything: bool = False) -> set[str
     if not table.exists():
         return set()
     seen = SPLITS if everything else ("train", "selection")
-    with open(table, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return {row["file_hash"] for row in csv.DictReader(file) if row["split"] in seen}
+    return {row.file_hash for row in read_lock(table.parent) if row.split in seen}

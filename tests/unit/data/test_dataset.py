@@ -134,7 +134,7 @@ def test_csv_holds_every_file(tmp_path: Path) -> None:
     dataset.write_csv(tmp_path / "dataset.csv")
     with open(tmp_path / "dataset.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "class", "split", "group", "file_hash", "status"]
+    assert list(rows[0]) == ["path", "class", "split", "group", "file_hash", "status", "reason"]
     assert len(rows) == 7
     assert [row["status"] for row in rows] == ["ok"] * 6 + ["truncated"]
     assert rows[0]["path"] == "Käse/000.png" and rows[0]["class"] == "Käse"
@@ -194,7 +194,8 @@ def test_duplicates_of_a_free_split_share_a_side_and_a_group(tmp_path: Path) -> 
 def test_one_picture_under_two_labels_is_pointed_out(tmp_path: Path) -> None:
     draw_classes(tmp_path, cat=5, dog=5)
     shutil.copy(tmp_path / "cat/000.png", tmp_path / "dog/same.png")
-    assert "1 picture lies under more than one class, byte for byte the same" in notes(load(tmp_path)[0])
+    told = notes(load(tmp_path)[0])
+    assert "ATTENTION: 1 picture lies under more than one class, exactly the same (cat/000.png = dog" in told
 
 
 def test_class_missing_in_the_reported_part(tmp_path: Path) -> None:
@@ -234,10 +235,11 @@ def test_bad_files_are_named_counted_and_left_out(tmp_path: Path) -> None:
     }
     text = notes(dataset)
     assert "left out: 2 files that are not images (dog/labels.txt, dog/thumbs.json)" in text
-    assert "left out: 3 pictures that cannot be read (" in text
-    assert "cat/empty.jpg: the file is empty (0 bytes)" in text
-    assert "ATTENTION: 3 of 43 pictures of class 'cat' cannot be read (7%)" in text
-    assert "class 'dog' cannot" not in text
+    assert "left out: 1 empty file (cat/empty.jpg: the file is empty (0 bytes))" in text
+    assert "left out: 1 Git LFS pointer instead of a picture (cat/pointer.jpg: " in text
+    assert "left out: 1 truncated or damaged picture (cat/cut.png: PNG, cut short)" in text
+    assert "ATTENTION: cannot be read: 3 of 43 pictures of class 'cat' (7%); look at them" in text
+    assert "class 'dog'" not in text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are Unicode there")

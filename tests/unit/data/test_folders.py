@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from headstart.data.folders import list_folder
-from headstart.data.listing import Listing, list_pairs
+from headstart.data.listing import Listing
+from headstart.data.pairs import list_pairs
 from headstart.errors import DataError
 
 
@@ -79,11 +80,6 @@ def test_nested_folders_belong_to_the_first_one(tmp_path: Path) -> None:
     assert len(listing.entries) == 4
 
 
-def test_split_folders_inside_class_folders_are_pointed_out(tmp_path: Path) -> None:
-    listing = list_folder(make(tmp_path, "cat/train/a.jpg", "dog/train/a.jpg", "dog/test/a.jpg"))
-    assert "named like parts of a split (cat/train/a.jpg)" in listing.notes[0]
-
-
 def test_hidden_and_system_names_are_ignored_and_listed(tmp_path: Path) -> None:
     make(tmp_path, *pictures("cat", "dog", ".ipynb_checkpoints", "__MACOSX", "@eaDir", "lost+found", "_old"))
     make(tmp_path, "cat/.DS_Store", "cat/Thumbs.db", "dog/desktop.ini", "dog/._0.jpg", "cat/_DSC0001.jpg")
@@ -91,8 +87,15 @@ def test_hidden_and_system_names_are_ignored_and_listed(tmp_path: Path) -> None:
     assert table(listing) == {("", "cat"), ("", "dog")}
     assert "cat/_DSC0001.jpg" in [entry.path for entry in listing.entries]  # a camera's name
     assert len(listing.entries) == 5
-    assert listing.notes[0].startswith("ignored: 9 hidden or system files and folders (")
-    assert ".DS_Store" in listing.notes[0]
+    assert listing.notes == ()
+    assert len(listing.ignored) == 9
+    assert {"cat/.DS_Store", "__MACOSX/"} <= set(listing.ignored)
+
+
+def test_what_is_left_out_on_demand_is_listed_with_its_pattern(tmp_path: Path) -> None:
+    make(tmp_path, *pictures("cat", "dog", "old"), "cat/1.jpg")
+    listing = list_folder(tmp_path, exclude=["old", "cat/1.jpg"])
+    assert listing.excluded == {"old": ["old/"], "cat/1.jpg": ["cat/1.jpg"]}
 
 
 def test_other_files_and_folders_without_pictures_are_noted(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""What the command line is given: flags that several commands share, runs told from data, settings files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from headstart.config import LabelFrom, from_mapping, read_yaml, to_mapping
+from headstart.errors import UsageError
+from headstart.model.card import has_model
+
+Json = Annotated[bool, Parameter(negative=())]
+Patterns = Annotated[tuple[str, ...], Parameter(negative=())]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is said of DATA."""
+
+    images: Path | None = None
+    """Where DATA is a table: the folder that its paths begin in."""
+
+    columns: Patterns = ()
+    """Where DATA is a table: which column holds what, such as label=species (repeatable)."""
+
+    label_from: LabelFrom | None = None
+    """Which of nested folders name the class: top, parent, path."""
+
+    exclude: Patterns = ()
+    """Leave out files and folders whose relative path matches this pattern (repeatable)."""
+
+    def fields(self) -> dict[str, Any]:
+        """By name, for the functions of headstart."""
+        return asdict(self)
+
+
+def split_paths(paths: Sequence[str]) -> tuple[list[str], str | None]:
+    """Runs and the data behind them, told apart by the model that a run holds."""
+    is_run = [has_model(Path(path)) for path in paths]
+    if len(paths) >= 2 and is_run[0] and not is_run[-1]:
+        return list(paths[:-1]), paths[-1]
+    if not paths:
+        raise UsageError("HS-USAGE-002", "No run was given.", fix="headstart evaluate RUN [DATA]")
+    return list(paths), None
+
+
+def file_settings(words: Sequence[str]) -> dict[str, Any]:
+    """The checked settings of ``--config FILE``, those that are not open."""
+    for position, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag in ("--config", "-c"):
+            path = Path(value) if equals else Path(*words[position + 1 : position + 2])
+            checked = to_mapping(from_mapping(read_yaml(path), where=path))
+            return {name: value for name, value in checked.items() if value not in (None, [])}
+    return {}

@@ -1,0 +1,221 @@
+"""`headstart check`: everything that is the matter with a data set, whether or not training would take it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import console
+from headstart.data.audit import audit
+from headstart.data.audit_table import AuditTable
+from headstart.data.dataset import told_apart
+from headstart.data.duplicates import equal, same_pixels
+from headstart.data.findings import SEVERITIES, Example, Finding, by_severity
+from headstart.data.listing import Listing, path_order
+from headstart.data.pictures import Files
+from headstart.data.preprocess import Preprocess
+from headstart.data.remembered import RememberedFacts
+from headstart.data.review import check_readable, class_names
+from headstart.data.sources import Data, SourceOptions, list_source
+from headstart.data.splits import SPLITS, assign_splits
+from headstart.errors import DataError
+from headstart.storage import write_atomic
+
+FIX_LIST_COLUMNS = ("path", "reason", "code")
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        table: The pictures.
+        findings: Errors first, then warnings, then notes.
+        notes: What was decided about layout and split.
+        preprocess: What the network would see.
+    """
+
+    table: AuditTable
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    preprocess: Preprocess
+
+    @property
+    def root(self) -> Path:
+        """The data folder."""
+        return self.table.listing.root
+
+    @property
+    def usable(self) -> bool:
+        """Whether training takes the data as they are."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def with_findings(self, more: Sequence[Finding]) -> Checked:
+        """The same with further findings."""
+        return replace(self, findings=by_severity([*self.findings, *more]))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Readable pictures by class and part."""
+        found: dict[str, dict[str, int]] = {name: {} for name in self.table.classes}
+        keys = Counter((int(c), str(s)) for c, s in zip(self.table.labels, self.table.splits, strict=True))
+        for (label, split), n in sorted(keys.items()):
+            if label >= 0:
+                found[self.table.classes[label]][split] = n
+        return found
+
+    def parts(self) -> list[str]:
+        """The parts that there are, in order."""
+        return [split for split in SPLITS if np.any(self.table.splits == split)]
+
+    def summary(self) -> str:
+        """Numbers of pictures, files, classes and findings."""
+        pictures = console.counted(len(self.table.paths), "picture", "pictures")
+        files = console.counted(len(self.table.listing.entries), "file", "files")
+        kinds = Counter(finding.severity for finding in self.findings)
+        words = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "note": ("note", "notes")}
+        told = ", ".join(console.counted(kinds[s], *words[s]) for s in SEVERITIES if kinds[s])
+        classes = console.counted(len(self.table.classes), "class", "classes")
+        return f"{pictures} in {files}, {classes}: {told or 'nothing found'}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "data": str(self.root),
+            "usable": self.usable,
+            "files": len(self.table.listing.entries),
+            "pictures": len(self.table.paths),
+            "classes": self.counts(),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        lines = [f"{self.root}: {self.summary()}"]
+        for finding in self.findings:
+            mark = {"error": "ERROR  ", "warning": "WARNING", "note": "note   "}[finding.severity]
+            lines += ["", f"{mark}  {finding.what}   [{finding.code}]"]
+            lines += [f"           {example}" for example in finding.examples[:SHOWN]]
+            if (more := len(finding.examples) - SHOWN) > 0:
+                lines.append(f"           and {more:,} more")
+            lines.append(f"         > {finding.mend}")
+        return lines
+
+    def excluded(self) -> list[tuple[str, str, str]]:
+        """Path, reason and code of each file to leave out; a file once, for its gravest reason."""
+        rows: dict[str, tuple[str, str, str]] = {}
+        for finding in self.findings:
+            for path, reason in finding.excluded:
+                rows.setdefault(path, (path, reason, finding.code))
+        return [rows[path] for path in sorted(rows, key=path_order)]
+
+    def write_fix_list(self, path: Path) -> int:
+        """Writes `excluded` as CSV with `FIX_LIST_COLUMNS`; returns the number of rows.
+
+        Raises:
+            RunError: HS-RUN-001 to -003.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(FIX_LIST_COLUMNS)
+        rows = self.excluded()
+        writer.writerows(rows)
+        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        return len(rows)
+
+
+SHOWN = 3  # examples on the terminal
+
+
+def check(
+    data: Data,
+    *,
+    preprocess: Preprocess,
+    options: SourceOptions | None = None,
+    exclude: Sequence[str] = (),
+    selection: float = 0.2,
+    workers: int | None = None,
+) -> Checked:
+    """Looks at every file of a data set. Nothing in it is changed.
+
+    Args:
+        data: As for `headstart.data.dataset.load_dataset`.
+        preprocess: What the network would see.
+        options: What is said of the source.
+        exclude: Patterns to leave out.
+        selection: Part of train that training would set aside.
+        workers: Threads that read pictures.
+
+    Raises:
+        DataError: HS-DATA-001, -002: there is nothing to look at; -050 to -052, -056, -057: nobody knows what
+            a table says. Other faults become findings.
+        FetchError, ConfigError: as `headstart.data.sources.list_source`.
+    """
+    listing, errors = _listed(data, options, exclude)
+    remembered = RememberedFacts(listing.root, preprocess)
+    files = Files(listing.root, [entry.path for entry in listing.entries])
+    results = remembered.read(files, workers=workers)
+    entries, left_out = told_apart(listing, results)
+    read = results.sound()
+    classes = tuple(name for name in class_names(listing, not errors) if name)
+    if not errors:
+        try:
+            check_readable(listing, entries, left_out, classes, True)
+        except DataError as error:
+            errors.append(error)
+    index = {name: c for c, name in enumerate(classes)}
+    labels = np.array([index.get(entry.class_name, -1) for entry in entries], np.int64)
+    given = [entry.split for entry in entries]
+    splits, reported, notes = (
+        np.array(given, dtype="<U9"),
+        "test" if "test" in given else "val",
+        listing.notes,
+    )
+    if not errors:
+        hashes, groups = list(read.file_hashes()), [entry.group for entry in entries]
+        assignment = assign_splits(given, labels, hashes, classes, groups=groups, selection=selection)
+        splits, reported = assignment.splits, assignment.reported
+        notes = (*notes, *assignment.notes)
+    elif not any(given):
+        reported = ""
+    table = AuditTable(listing, classes, entries, labels, splits, reported, read, left_out)
+    identical = same_pixels(
+        equal(fact.look for fact in table.facts),
+        lambda i: (table.facts[i].width, table.facts[i].height),
+        lambda i: remembered.pixels(listing.root / table.paths[i], read.file_hash(i)),
+    )
+    remembered.save()
+    found = audit(table, preprocess, identical)
+    faults = [_as_finding(error) for error in errors]
+    return Checked(table, by_severity([*faults, *found]), notes, preprocess)
+
+
+def _listed(
+    data: Data, options: SourceOptions | None, exclude: Sequence[str]
+) -> tuple[Listing, list[DataError]]:
+    """The files, and what training would stop with."""
+    try:
+        return list_source(data, options=options, exclude=exclude), []
+    except DataError as error:
+        fault = error
+    return list_source(data, options=options, exclude=exclude, anyway=True), [fault]
+
+
+def _as_finding(error: DataError) -> Finding:
+    """What training would stop with."""
+    where = f" ({error.where})" if error.where else ""
+    return Finding(
+        error.code,
+        "error",
+        error.what.rstrip(".") + where,
+        max(1, len(error.details)),
+        error.fix or "See the details.",
+        tuple(Example((), detail) for detail in error.details),
+    )

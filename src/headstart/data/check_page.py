@@ -1,0 +1,143 @@
+"""The page of `headstart check`: one HTML file with thumbnails, which asks nothing of any network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from headstart.console import counted
+from headstart.data.check import Checked
+from headstart.data.findings import SEVERITIES, Example, Finding
+from headstart.data.formats import UnreadableImage, read_file
+from headstart.errors import MissingExtraError
+from headstart.storage import write_atomic
+from headstart.versions import versions
+
+THUMBNAIL = 272  # pixels of the long side: sharp at 136 on fine screens
+GROUPS_SHOWN = 8  # of each finding
+PICTURES_SHOWN = 4  # of each group
+LINES_SHOWN = 10
+CLASSES_SHOWN = 60
+WORDS = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "note": ("note", "notes")}
+
+
+def can_draw() -> bool:
+    """Whether the package for pages is installed."""
+    return find_spec("jinja2") is not None
+
+
+def write_page(checked: Checked, path: Path, *, name: str) -> None:
+    """Writes the page.
+
+    Args:
+        name: Of the data set, for the title.
+
+    Raises:
+        MissingExtraError: HS-INSTALL-001.
+        RunError: HS-RUN-001 to -003.
+    """
+    if not can_draw():
+        raise MissingExtraError("train", "The page of a check")
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("check.html").render(**_content(checked, name))
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+
+def _content(checked: Checked, name: str) -> dict[str, Any]:
+    kinds = Counter(finding.severity for finding in checked.findings)
+    parts = checked.parts()
+    counts = checked.counts()
+    largest = max((sum(row.values()) for row in counts.values()), default=0)
+    thumbnails = _Thumbnails(checked)
+    return {
+        "name": name,
+        "root": str(checked.root),
+        "usable": checked.usable,
+        "pictures": counted(len(checked.table.paths), "picture", "pictures"),
+        "files": counted(len(checked.table.listing.entries), "file", "files"),
+        "kinds": [(s, kinds[s], WORDS[s][kinds[s] > 1]) for s in SEVERITIES if kinds[s]],
+        "parts": parts,
+        "classes": [
+            {
+                "name": class_name,
+                "counts": [f"{row.get(part, 0):,}" for part in parts],
+                "all": f"{sum(row.values()):,}",
+                "percent": round(100 * sum(row.values()) / max(1, largest), 1),
+            }
+            for class_name, row in list(counts.items())[:CLASSES_SHOWN]
+        ],
+        "hidden_classes": max(0, len(counts) - CLASSES_SHOWN),
+        "notes": checked.notes,
+        "findings": [_card(finding, thumbnails) for finding in checked.findings],
+        "version": versions().get("headstart", ""),
+    }
+
+
+class _Thumbnails:
+    """Small pictures as ``data:`` addresses, each made once."""
+
+    def __init__(self, checked: Checked) -> None:
+        self._root = checked.root
+        self._preprocess = checked.preprocess
+        self._known = set(checked.table.paths)
+        self._made: dict[str, str] = {}
+
+    def of(self, path: str) -> str:
+        """A picture of the table; empty for other files, and where it cannot be read any more."""
+        if path not in self._known:
+            return ""
+        if path not in self._made:
+            self._made[path] = self._make(path)
+        return self._made[path]
+
+    def _make(self, path: str) -> str:
+        try:
+            image = self._preprocess.rgb(read_file(self._root / path))
+        except UnreadableImage:
+            return ""
+        image.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2.0)
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=80)
+        return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _card(finding: Finding, thumbnails: _Thumbnails) -> dict[str, Any]:
+    shown = finding.examples[:GROUPS_SHOWN]
+    if any(thumbnails.of(path) for example in shown for path in example.paths[:1]):
+        groups, lines = [_group(example, thumbnails) for example in shown], []
+    else:
+        shown = finding.examples[:LINES_SHOWN]
+        groups, lines = [], [str(example) for example in shown]
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "what": finding.what[:1].upper() + finding.what[1:],
+        "mend": finding.mend,
+        "groups": groups,
+        "lines": lines,
+        "more": max(0, len(finding.examples) - len(shown)),
+    }
+
+
+def _group(example: Example, thumbnails: _Thumbnails) -> dict[str, Any]:
+    paths: Sequence[str] = example.paths[:PICTURES_SHOWN]
+    return {
+        "text": example.text,
+        "more": len(example.paths) - len(paths),
+        "pictures": [
+            {"path": path, "image": thumbnails.of(path), "alt": f"Thumbnail of {path}"} for path in paths
+        ],
+    }
