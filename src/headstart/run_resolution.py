@@ -12,6 +12,7 @@ from headstart.config import TrainConfig
 from headstart.data.augment import AUGMENTATIONS
 from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
+from headstart.data.decoding import available_cpus
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
 from headstart.data.views import Views
@@ -68,7 +69,7 @@ def probed(config: TrainConfig, size: int, load: Load, cache: Cache | None) -> S
     source = source_model(config, pretrained=True)
     fmt.network(source)
     ids = dataset.indices("train")
-    loader = Loader(pictures.preprocess, fmt, config.workers or 2)
+    loader = Loader(pictures.preprocess, fmt, config.workers or available_cpus())
     views = Views(dataset, pictures, AUGMENTATIONS["none"])
     with console.progress(len(ids), f"features at {size} pixels") as advance:
         features = FrozenPart(source, HEAD, loader=loader, cache=cache).activations(

@@ -56,24 +56,26 @@ def features_of(checked: Checked, config: TrainConfig, rows: Sequence[int]) -> F
     from headstart.model import zoo
     from headstart.model.classifier import HEAD
     from headstart.model.features import FrozenPart
+    from headstart.model.inputs import Loader
     from headstart.model.precision import Format, choose_device, choose_precision
+    from headstart.training.frozen_views import EVALUATION
 
     device = choose_device(config.device)
     fmt = Format(device, choose_precision(config.precision, device))
-    model = zoo.create(config.model, weights=config.weights, img_size=config.img_size)
+    model = zoo.create(config.model, weights=config.weights, img_size=config.pixels)
     model = model.to(device)
     preprocess = checked.preprocess
     pictures = Pictures(Files(checked.root, checked.table.paths), preprocess)
     cache = Cache(int(config.cache * GIGABYTE)) if config.cache else None
-    workers = config.workers or available_cpus()
-    part = FrozenPart(model, HEAD, preprocess=preprocess, fmt=fmt, workers=workers, cache=cache)
+    loader = Loader(preprocess, fmt, config.workers or available_cpus())
+    part = FrozenPart(model, HEAD, loader=loader, cache=cache)
 
     def view(index: int) -> Pixels:
         return preprocess.evaluation_crop(pictures[index])
 
     with console.progress(len(rows), "features") as advance:
         keys = [checked.table.read.file_hash(i) for i in rows]
-        found = part.activations(view, rows, keys=keys, views={"evaluation": True}, advance=advance)
+        found = part.activations(view, rows, keys=keys, views=EVALUATION, advance=advance)
     return np.asarray(found.all().float().numpy())
 
 
