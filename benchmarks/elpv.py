@@ -1,12 +1,11 @@
 """`headstart demo` on several splits of the solar cells: by cells, as published, and by modules.
 
-Every run is a process of its own, kept in ``benchmarks/.cells`` and not measured again unless the demo's
-settings, the machine or a version changed.
+Every run is a process of its own, kept in ``benchmarks/.cells`` and not measured again unless the
+code, the machine or a version changed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import statistics
@@ -17,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import machine
+from scale import fingerprint
 
 HERE = Path(__file__).parent
 CELLS = HERE / ".cells"
@@ -34,8 +33,7 @@ def elpv(data: Path) -> Rows:
 
 def cell(split: str, seed: int) -> dict[str, Any]:
     """One run, from its process' start; its first row is the probe with which it begins."""
-    demo = (HERE.parent / "src/headstart/demo.py").read_bytes()
-    identity = hashlib.sha256(demo + json.dumps(machine()).encode()).hexdigest()
+    identity = fingerprint()
     path = CELLS / f"elpv-{split}-{seed}.json"
     if path.exists():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -76,7 +74,9 @@ def cell(split: str, seed: int) -> dict[str, Any]:
         "interval_95": found["interval_95"],
         "seconds": round(seconds, 1),
     }
-    path.write_text(json.dumps({**row, "identity": identity}), encoding="utf-8")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({**row, "identity": identity}), encoding="utf-8")
+    temporary.replace(path)
     print(f"accuracy {row['accuracy']:.3f} after {seconds:.0f} s")
     return row
 

@@ -42,6 +42,7 @@ def compared(pictures: int, runs: int) -> dict[str, Any]:
     from headstart.model import zoo
     from headstart.model.features import FrozenPart
     from headstart.model.forward import evaluation_mode
+    from headstart.model.inputs import Loader
     from headstart.model.memory import keep_freed_memory
     from headstart.model.precision import Format, choose_precision
 
@@ -55,7 +56,7 @@ def compared(pictures: int, runs: int) -> dict[str, Any]:
         model = zoo.create("efficientnet-lite0")
         fmt = Format("cpu", choose_precision(None, "cpu"), "channels_last")
         fmt.network(model)
-        part = FrozenPart(model, "head", preprocess=preprocess, fmt=fmt, workers=available_cpus())
+        part = FrozenPart(model, "head", loader=Loader(preprocess, fmt, available_cpus()))
         size = part.batch_size
         batch = fmt.inputs(torch.rand(size, 3, preprocess.img_size, preprocess.img_size).numpy())
 

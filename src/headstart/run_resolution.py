@@ -16,6 +16,7 @@ from headstart.data.decoding import available_cpus
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
 from headstart.data.views import Views
+from headstart.errors import ModelError
 from headstart.model import zoo
 from headstart.run_setup import recipe_and_preprocess, source_model
 
@@ -39,7 +40,20 @@ def with_best_size(config: TrainConfig, load: Load, cache: Cache | None) -> Trai
     from headstart.training.resolution import best_size, sizes_to_try
 
     own = zoo.preprocess(config.model).img_size
-    best, found = best_size(sizes_to_try(own), lambda size: probed(config, size, load, cache))
+    impossible: list[int] = []
+
+    def measure(size: int) -> Sized | None:
+        try:
+            return probed(config, size, load, cache)
+        except ModelError as error:
+            if error.code != "HS-MODEL-010" or size == own:
+                raise
+            impossible.append(size)
+            return None
+
+    best, found = best_size(sizes_to_try(own), measure)
+    if impossible:
+        console.say(f"not tried, as the network cannot take them: {', '.join(map(str, impossible))} pixels")
     if best is None:
         console.warn(f"too few pictures of a class to compare input sizes: {own} pixels, the model's own")
         return dataclasses.replace(config, img_size=own)
@@ -63,10 +77,10 @@ def probed(config: TrainConfig, size: int, load: Load, cache: Cache | None) -> S
     started = time.perf_counter()
     config = dataclasses.replace(config, img_size=size)
     recipe, preprocess = recipe_and_preprocess(config)
+    source = source_model(config, pretrained=True)
     dataset, pictures = load(preprocess, recipe.selection)
     device = choose_device(config.device)
     fmt = Format(device, choose_precision(config.precision, device), config.memory_format or "channels_last")
-    source = source_model(config, pretrained=True)
     fmt.network(source)
     ids = dataset.indices("train")
     loader = Loader(pictures.preprocess, fmt, config.workers or available_cpus())

@@ -18,6 +18,7 @@ SPLITS = ("train", "selection", "val", "test")
 TEST_MINIMUM = 20  # pictures in every class, for a test part of its own
 CARVE_MINIMUM = 5  # training pictures in every class, for a selection part of its own
 TEST_FRACTION = SELECTION_FRACTION = 0.15
+USUAL_SELECTION = 0.2  # of the training pictures of a given split; of all pictures it is SELECTION_FRACTION
 SMALL_VAL_FRACTION = 0.3
 
 
@@ -135,8 +136,13 @@ def _split_freely(
             f"{counts[smallest]} pictures, fewer than {TEST_MINIMUM}; val is reported"
         )
     elif selection > 0:
-        parts = {"test": TEST_FRACTION, "selection": SELECTION_FRACTION}
-        notes.append("split made by content: 70 % train, 15 % selection (for choices), 15 % test (reported)")
+        usual = selection == USUAL_SELECTION
+        chosen = SELECTION_FRACTION if usual else selection * (1 - TEST_FRACTION)
+        parts = {"test": TEST_FRACTION, "selection": chosen}
+        notes.append(
+            f"split made by content: {100 * (1 - TEST_FRACTION - chosen):.0f} % train, "
+            f"{100 * chosen:.0f} % selection (for choices), {100 * TEST_FRACTION:.0f} % test (reported)"
+        )
     else:
         parts = {"test": TEST_FRACTION}
         notes.append("split made by content: 85 % train, 15 % test (reported)")

@@ -175,6 +175,7 @@ class Budget:
         self.seconds = seconds
         self.started = started
         self._reserve = 0.0
+        self._reading = started
 
     @property
     def left(self) -> float:
@@ -190,14 +191,19 @@ class Budget:
         return self.left < self._reserve - (LATEST - 1) * self.seconds
 
     def check_reading(self, done: int, total: int) -> None:
-        """Called while pictures are read.
+        """Called after each picture that is read, from the first one of a reading on.
 
         Raises:
-            ConfigError: HS-CONFIG-011, reading alone takes longer than the budget.
+            ConfigError: HS-CONFIG-011, what is still to be read takes longer than what is left.
         """
-        spent = time.perf_counter() - self.started
-        if spent > READING and done and spent / done * total > self.seconds:
-            raise self.too_small(spent / done * total + OVERHEAD, "to read the pictures")
+        now = time.perf_counter()
+        if done == 1:  # what came before was something else
+            self._reading = now
+            return
+        lasted = now - self._reading
+        missing = lasted / (done - 1) * (total - done)
+        if lasted > READING and missing > self.left:
+            raise self.too_small(now - self.started + missing + OVERHEAD, "to read the pictures")
 
     def too_small(self, seconds: float, what: str) -> ConfigError:
         """What to say where the budget does not suffice even for the least."""

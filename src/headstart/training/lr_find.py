@@ -163,8 +163,8 @@ def chosen(points: Sequence[Point], recipe: Recipe, steps_per_epoch: int) -> Swe
     start = start_of(points)
     if not lowest.smoothed < FALLS * start:
         warnings.append(
-            f"the loss of the sweep never falls below {start:.3g}: it tells no rate, and the recipe's "
-            f"{recipe.lr:g} stays"
+            f"the loss of the sweep never falls below {FALLS * start:.3g}: it tells no rate, and the "
+            f"recipe's {recipe.lr:g} stays"
         )
         return Sweep(tuple(points), None, tuple(warnings))
     return Sweep(tuple(points), float(f"{PART * lowest.lr:.3g}"), tuple(warnings))

@@ -178,11 +178,11 @@ class Plan:
                 }
                 lines.append(f"then once more {which[self.refit]}")
         elif self.config.strategy != "probe":
-            why = (
-                "there are too few pictures to choose an epoch on"
-                if not self.selection_pictures
-                else f"{self.budget} do not suffice to fine-tune"
-            )
+            why = "there are too few pictures to choose an epoch on"
+            if self.budget is not None:
+                why = f"{self.budget} do not suffice to fine-tune"
+            elif self.config.epochs == 0:
+                why = "no epochs are asked for"
             lines.append(f"kept: the probe, as {why}")
         processes = place().size
         if processes > 1 and self.epochs and recipe.batch_norm == "train" and self.fmt.device == "cpu":

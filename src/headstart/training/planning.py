@@ -224,7 +224,7 @@ def resolved(plan: Plan, preprocess: Preprocess) -> Plan:
         budget=None,
         refit=plan.refit,
         freeze=plan.cut,
-        head_init=recipe.head_init if trains else None,
+        head_init=None if plan.config.strategy == "probe" else recipe.head_init,
         epochs=recipe.epochs if trains or recipe.epochs == 0 else None,
         lr=("find" if plan.finds_rate else recipe.lr) if trains else None,
         batch_size=recipe.batch_size if trains else None,
@@ -264,7 +264,7 @@ def affordable_views(
     recipe: Recipe, model: Classifier, cut: str | None, pictures: int, preprocess: Preprocess, fmt: Format
 ) -> int:
     """Cached views per picture within `CACHE_LIMIT`; 0 if nothing is frozen or fewer than two would fit."""
-    if cut is None or recipe.views == 0:
+    if cut is None or recipe.views == 0 or recipe.trains == "nothing":
         return 0
     size = preprocess.img_size
     with torch.inference_mode():

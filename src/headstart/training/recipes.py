@@ -137,7 +137,9 @@ def resolve_recipe(config: TrainConfig) -> Recipe:
     check_consistency(config)
     if config.freeze == "head":
         recipe = dataclasses.replace(recipe, trains="head", **head_only_sgd(recipe))
-    if config.head_from and config.head_init is None:
+    if config.epochs == 0 and config.head_init is None:
+        recipe = dataclasses.replace(recipe, head_init="probe")
+    elif config.head_from and config.head_init is None:
         recipe = dataclasses.replace(recipe, head_init="xavier")
     if config.augment is not None and config.augment not in AUGMENTATIONS:
         raise ConfigError(
@@ -159,6 +161,10 @@ def resolve_recipe(config: TrainConfig) -> Recipe:
         recipe = dataclasses.replace(recipe, resize=None)
     recipe = dataclasses.replace(recipe, **{k: v for k, v in overrides.items() if v is not None})
     if recipe.selection == 0:  # nothing to choose a mix with
+        if config.refit == "train" and config.strategy != "probe":
+            raise contradiction(
+                f"--recipe {recipe.name} sets nothing aside to train on: leave out --refit train"
+            )
         recipe = dataclasses.replace(recipe, interpolation=())
     return dataclasses.replace(recipe, trains="nothing") if recipe.epochs == 0 else recipe
 
@@ -213,6 +219,8 @@ def check_consistency(config: TrainConfig) -> None:
         faults.append("--strategy probe trains on all training pictures: leave out --refit train")
     if config.refit == "train" and config.selection == 0:
         faults.append("--selection 0 leaves nothing to train on once more: leave out --refit train")
+    if config.epochs == 0 and config.head_from:
+        faults.append("--epochs 0 leaves the probe, which sets the head: leave out --head-from")
     if config.budget and config.epochs is not None:
         faults.append("--budget chooses the epochs: leave out --budget or --epochs")
     if config.budget and config.compile:
@@ -240,4 +248,8 @@ def check_consistency(config: TrainConfig) -> None:
             if value is not None
         ]
     if faults:
-        raise ConfigError("HS-CONFIG-007", "These settings contradict each other.", details=faults)
+        raise contradiction(*faults)
+
+
+def contradiction(*faults: str) -> ConfigError:
+    return ConfigError("HS-CONFIG-007", "These settings contradict each other.", details=faults)

@@ -37,16 +37,18 @@ def sizes_to_try(own: int) -> tuple[int, ...]:
     return tuple(sorted({own} | {size for size in larger if size > own}))
 
 
-def best_size(sizes: Sequence[int], measure: Callable[[int], Sized]) -> tuple[int | None, list[Sized]]:
+def best_size(sizes: Sequence[int], measure: Callable[[int], Sized | None]) -> tuple[int | None, list[Sized]]:
     """The size with the lowest loss, of equal ones the smallest; None where no loss is a number.
 
     Args:
         sizes: In rising order.
-        measure: The probe at one of them.
+        measure: The probe at one of them; None where the network cannot take it.
     """
     found: list[Sized] = []
     for size in sizes:
-        found.append(measure(size))
-        if not math.isfinite(found[-1].loss):
+        if (sized := measure(size)) is None:
+            continue
+        found.append(sized)
+        if not math.isfinite(sized.loss):
             return None, found
     return min(found, key=lambda sized: (sized.loss, sized.img_size)).img_size, found

@@ -216,6 +216,11 @@ class Trainer:
 
     def compiled(self, network: nn.Module, batches: Batches) -> nn.Module:
         """What the steps run through, compiled; scores come from ``network`` itself."""
+        if ranks.size() > 1 and self.plan.recipe.batch_norm == "train":
+            console.warn(
+                "--compile is left out: BatchNorm that trains in several processes exchanges in every pass"
+            )
+            return network
         return compiled(
             network,
             batches,
@@ -263,11 +268,14 @@ class Trainer:
             model.head.bias.copy_(probe.bias)
             train_loss, train_accuracy = probe_scores(features, probe, torch.from_numpy(self.labels))
             del features
-        if plan.selection_pictures == 0 and len(probe.out_of_fold):
+        measured = (
+            plan.selection_pictures > 0 or plan.epochs > 0
+        )  # on the pictures that epochs are measured on
+        if not measured and len(probe.out_of_fold):
             # No picture is set aside: the out-of-fold scores are the honest ones.
             out_of_fold = torch.from_numpy(np.log(probe.out_of_fold.clip(1e-12)))
             val_loss, val_accuracy = loss_and_accuracy(out_of_fold, torch.from_numpy(self.labels))
-        elif plan.selection_pictures == 0:
+        elif not measured:
             val_loss = val_accuracy = float("nan")
         else:
             network = model.above(cut) if watched is not None else model

@@ -35,6 +35,12 @@ def test_class_folders_become_70_15_15() -> None:
     assert "70 % train, 15 % selection (for choices), 15 % test (reported)" in result.notes[0]
 
 
+def test_another_part_to_choose_on_is_one_of_the_training_pictures() -> None:
+    result = assign([100, 20], selection=0.4)
+    assert counts(result, [100, 20]) == {"train": [51, 10], "selection": [34, 7], "test": [15, 3]}
+    assert "51 % train, 34 % selection (for choices), 15 % test (reported)" in result.notes[0]
+
+
 def test_few_pictures_become_70_30_with_a_selection_part_from_train() -> None:
     result = assign([10, 30])
     assert counts(result, [10, 30]) == {"train": [6, 17], "selection": [1, 4], "val": [3, 9]}

@@ -117,11 +117,14 @@ def test_what_is_left() -> None:
 
 def test_reading_that_takes_too_long_is_refused_early() -> None:
     budget = Budget("10s", 10, time.perf_counter() - 3)
-    budget.check_reading(400, 1000)  # 7.5 seconds in all
+    budget.check_reading(1, 1000)  # what came before was no reading
+    budget._reading -= 3
+    budget.check_reading(601, 1000)  # 2 seconds more
     with pytest.raises(ConfigError) as caught:
-        budget.check_reading(100, 1000)
+        budget.check_reading(101, 1000)  # 27 seconds more, 3 are gone
     assert str(caught.value) == (
         "HS-CONFIG-011: The budget of 10s does not suffice to read the pictures: that takes about 32s.\n"
         "  to do: Give more time: --budget 38s"
     )
-    Budget("10s", 10, time.perf_counter()).check_reading(1, 1000)  # too early to tell
+    budget.check_reading(1, 1000)  # another reading
+    budget.check_reading(2, 1000)  # too early to tell

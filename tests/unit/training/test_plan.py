@@ -86,6 +86,9 @@ def test_a_probe_has_no_epochs_to_decide(model: Classifier, dataset: Dataset) ->
         {"freeze": "2"},
         {"head_from": ("dots=1",)},
         {"head_init": "zeros", "augment": "flip", "fit": "pad", "epochs": 3, "lr": 0.1},
+        {"epochs": 0},
+        {"freeze": "head", "epochs": 0},
+        {"selection": 0},
     ],
 )
 def test_a_saved_plan_plans_the_same_again(
@@ -95,6 +98,23 @@ def test_a_saved_plan_plans_the_same_again(
     again = make_plan(plan.config, model, dataset, PREPROCESS)
     assert again == plan
     assert resolve_recipe(plan.config).resize == plan.recipe.resize
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"freeze": "head", "head_init": "probe"}, {"recipe": "d2l", "head_init": "probe", "selection": 0.2}],
+)
+def test_a_saved_plan_of_too_few_pictures_is_the_probe_again(
+    shapes_folder: Path, model: Classifier, fields: dict[str, Any]
+) -> None:
+    dataset, _ = load_dataset(shapes_folder, preprocess=PREPROCESS, selection=0, workers=1)
+    plan = planned(model, dataset, **fields)
+    assert (plan.epochs, plan.views, plan.recipe.head_init) == (0, 0, "probe")
+    assert make_plan(plan.config, model, dataset, PREPROCESS) == plan
+
+
+def test_what_a_probe_alone_is_kept_for(model: Classifier, dataset: Dataset) -> None:
+    assert "kept: the probe, as no epochs are asked for" in planned(model, dataset, epochs=0).lines()
 
 
 def test_the_top_is_a_quarter_of_the_stages(model: Classifier, dataset: Dataset) -> None:

@@ -109,6 +109,25 @@ def test_a_selection_part_that_nothing_needs_or_that_is_missing() -> None:
     assert resolved(selection=0, strategy="probe").trains == "nothing"  # as a saved run has it
 
 
+@pytest.mark.parametrize("fields", [{"recipe": "d2l"}, {"freeze": "head"}, {}])
+def test_no_epochs_leave_the_probe(fields: dict[str, Any]) -> None:
+    recipe = resolved(epochs=0, **fields)
+    assert (recipe.head_init, recipe.trains) == ("probe", "nothing")
+    with pytest.raises(ConfigError) as caught:
+        resolved(epochs=0, head_from=("a=1",))
+    assert list(caught.value.details) == [
+        "--epochs 0 leaves the probe, which sets the head: leave out --head-from"
+    ]
+
+
+def test_a_recipe_that_sets_nothing_aside_has_nothing_to_refit_on() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolved(recipe="d2l", refit="train")
+    assert list(caught.value.details) == [
+        "--recipe d2l sets nothing aside to train on: leave out --refit train"
+    ]
+
+
 def test_a_stage_to_freeze_leaves_the_recipe() -> None:
     assert resolved(freeze="stage3") == RECIPES["default"]
 

@@ -33,6 +33,12 @@ def test_the_lowest_loss_wins_and_of_equal_ones_the_smallest() -> None:
     assert [sized.img_size for sized in found] == [224, 256, 288, 320]
 
 
+def test_a_size_that_the_network_cannot_take_is_left_out() -> None:
+    best, found = best_size((224, 256), lambda size: None if size > 224 else Sized(size, 0.3, 0.9, 1.0))
+    assert best == 224
+    assert [sized.img_size for sized in found] == [224]
+
+
 def test_without_cross_validation_there_is_no_choice_and_no_further_work() -> None:
     best, found = measured({224: math.nan, 256: 0.1})
     assert best is None
