@@ -27,7 +27,7 @@ RANGES = [
     ({"lr": -1e-3}, "lr must be above 0, or find, but is -0.001"),
     ({"lr": float("nan")}, "lr must be above 0, or find, but is nan"),
     ({"batch_size": 0}, "batch_size must be 1 or more, but is 0"),
-    ({"img_size": 31}, "img_size must be 32 or more, but is 31"),
+    ({"img_size": 31}, "img_size must be 32 or more, or auto, but is 31"),
     *(
         ({"crop": crop}, f"{CROP} {crop!r}")
         for crop in ("1,2,3", "a,0,1,1", "0,0,0,5", "-1,0,5,5", "0.5,0,0.6,1", "0,0,10.5,10", "0,0,nan,1")
