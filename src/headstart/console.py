@@ -103,9 +103,15 @@ def _bar(total: int, label: str, unit: str) -> Iterator[Callable[[int], None]]:
         def advance(n: int = 1) -> None:
             bar.advance(task, n)
             done = bar.tasks[task].completed
-            bar.update(task, rate=f"{done / max(time.perf_counter() - start, 1e-9):.0f} {unit}/s")
+            bar.update(task, rate=f"{pace(done, start)} {unit}/s")
 
         yield advance
+
+
+def pace(done: float, start: float) -> str:
+    """How many a second since ``start``, with a digit behind the point where they are few."""
+    rate = done / max(time.perf_counter() - start, 1e-9)
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
 def _plain_lines(total: int, label: str, unit: str) -> Callable[[int], None]:
@@ -119,7 +125,8 @@ def _plain_lines(total: int, label: str, unit: str) -> Callable[[int], None]:
         if now - last >= PLAIN_INTERVAL and done < total:
             last = now
             rate = done / (now - start)
-            say(f"{label}: {done} of {total} {unit}, {rate:.0f}/s, {(total - done) / rate:.0f} s left")
+            left = f"{(total - done) / rate:.0f} s left"
+            say(f"{label}: {done} of {total} {unit}, {pace(done, start)}/s, {left}")
 
     return advance
 

@@ -98,7 +98,8 @@ class Checked:
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        lines = [f"{self.root}: {self.summary()}"]
+        title = "the table" if self.table.listing.layout == "table" else self.root
+        lines = [f"{title}: {self.summary()}", *(f"  {note}" for note in self.notes)]
         for finding in self.findings:
             mark = {"error": "ERROR  ", "warning": "WARNING", "note": "note   "}[finding.severity]
             lines += ["", f"{mark}  {finding.what}   [{finding.code}]"]

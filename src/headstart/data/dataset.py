@@ -144,7 +144,8 @@ class Dataset:
         if self.layout == "class-folders" and present == ["test"]:
             kind = "class folders"
         total = f"{console.counted(len(self), 'picture', 'pictures')}, {len(self.classes)} classes, {kind}"
-        return f"{self.root}: {total}\n" + console.table(["class", *header], rows)
+        title = "the table" if self.layout == "table" else self.root
+        return f"{title}: {total}\n" + console.table(["class", *header], rows)
 
     def _counts(self, split: str) -> NDArray[np.int64]:
         return np.bincount(self.labels[self.splits == split], minlength=len(self.classes))

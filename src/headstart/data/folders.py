@@ -75,10 +75,10 @@ def check_is_folder(root: Path) -> None:
             fix="Give the folder that holds the pictures.",
         )
     parent = root.parent
-    folders = [p.name for p in parent.iterdir() if p.is_dir()] if parent.is_dir() else []
+    folders = [p.name for p in parent.iterdir() if p.is_dir() or root.suffix] if parent.is_dir() else []
     raise DataError(
         "HS-DATA-001",
-        f"There is no such folder.{nearest(root.name, folders)}",
+        f"There is no such {'file' if root.suffix else 'folder'}.{nearest(root.name, folders)}",
         where=root,
         fix="Check the spelling, and the folder that the command runs in.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -93,12 +93,20 @@ def check_readable(
                 details=[
                     f"'{name}': {trained[name]} readable"
                     + (f", {len(lost[name])} not readable" if lost[name] else "")
+                    + same_but_for_case(name, trained)
                     for name in few
                 ],
                 fix=f'Add pictures, or leave the folder out: --exclude "{few[0]}"',
             )
         )
     raise_all(faults, listing.root)
+
+
+def same_but_for_case(name: str, classes: Iterable[str]) -> str:
+    """Asks for a class that is spelt the same but for capitals and spaces."""
+    folded = "".join(name.casefold().split())
+    alike = [c for c in classes if c != name and "".join(c.casefold().split()) == folded]
+    return f"; did you mean '{alike[0]}'?" if alike else ""
 
 
 def _nothing_readable(

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.console import progress, say, warn
+from headstart.console import counted, progress, say, warn
 from headstart.data.images import RANGE_GUESSED, UnreadableImage
 from headstart.data.preprocess import Preprocess
 from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
@@ -350,7 +350,10 @@ def predict_to_csv(
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(failed.items()))
         warn(f"{failed.total()} of {len(listing.sources)} inputs could not be read: {kinds}.")
     if listing.passed_over:
-        say(f"{listing.passed_over} files in the folders are no pictures and were passed over.")
+        said = counted(
+            listing.passed_over, "file in the folders is no picture", "files in the folders are no pictures"
+        )
+        say(f"{said}: passed over")
     return Counts(
         rows=len(listing.sources),
         ok=by_class.total(),

@@ -74,7 +74,10 @@ def paths(found: Finding) -> list[tuple[str, ...]]:
 def test_nothing_is_found_in_sound_pictures(data: Path) -> None:
     checked = looked_at(data)
     assert checked.findings == () and checked.usable and checked.excluded() == []
-    assert checked.lines() == [f"{data}: 48 pictures in 48 files, 2 classes: nothing found"]
+    assert checked.lines() == [
+        f"{data}: 48 pictures in 48 files, 2 classes: nothing found",
+        "  split made by content: 70 % train, 15 % selection (for choices), 15 % test (reported)",
+    ]
     assert checked.counts() == {name: {"train": 16, "selection": 4, "test": 4} for name in ("cat", "dog")}
 
 

@@ -242,7 +242,7 @@ def test_table_has_every_input_and_round_trips(model, folder, tmp_path, capsys) 
     said = capsys.readouterr()
     assert said.out == ""
     assert "2 of 12 inputs could not be read: 1 empty, 1 truncated." in said.err
-    assert "1 files in the folders are no pictures" in said.err
+    assert "1 file in the folders is no picture: passed over" in said.err
     assert [path.name for path in output.parent.iterdir()] == ["table.csv"]
     json.dumps(counts.to_dict())
 
