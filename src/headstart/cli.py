@@ -368,7 +368,7 @@ def demo(
     split: Literal["cells", "modules"] = "cells",
     json: Json = False,
 ) -> int:
-    """Find broken solar cells: 2,624 pictures, the published results beside ours. Some ten minutes on a laptop.
+    """Find broken solar cells: 2,624 pictures, published results beside ours. Some ten minutes on a laptop.
 
     Args:
         output: Folder for the runs.
