@@ -20,7 +20,7 @@ from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
-from headstart.data.sources import options_of
+from headstart.data.sources import Data, options_of
 from headstart.data.splits import SPLITS
 from headstart.epoch_log import SafeHook
 from headstart.errors import ConfigError, UsageError
@@ -28,7 +28,6 @@ from headstart.evaluation.evaluate import report_lines
 from headstart.run_folder import (
     CHECKPOINTS,
     CONFIG,
-    Data,
     Run,
     begun,
     begun_folder,

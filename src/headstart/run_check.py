@@ -12,8 +12,8 @@ from headstart.config import LabelFrom, TrainConfig, from_mapping, read_yaml
 from headstart.data.check import Checked
 from headstart.data.check import check as look_at
 from headstart.data.lock import Difference, LockRow, difference, left_out_rows, read_lock, soft_label
-from headstart.data.sources import options_of
-from headstart.run_folder import CONFIG, Data, Run, output_in_data
+from headstart.data.sources import Data, options_of
+from headstart.run_folder import CONFIG, Run, output_in_data
 from headstart.run_setup import recipe_and_preprocess, settings
 
 

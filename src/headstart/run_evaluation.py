@@ -12,12 +12,12 @@ from typing import Any
 from headstart import console
 from headstart.config import LabelFrom, from_mapping
 from headstart.data.lock import read_lock
-from headstart.data.sources import SourceOptions, options_of
+from headstart.data.sources import Data, SourceOptions, options_of
 from headstart.evaluation.compare import compare
 from headstart.evaluation.evaluate import report_lines, summary
 from headstart.evaluation.measure import measure, write_evaluation
 from headstart.evaluation.predictions import Predictions
-from headstart.run_folder import Data, Run, claim, data_name, opened
+from headstart.run_folder import Run, claim, data_name, opened
 from headstart.run_processes import is_first, joined, own_device
 
 

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from glob import escape
@@ -21,7 +21,7 @@ from headstart.config import TrainConfig, from_mapping, read_yaml, to_mapping
 from headstart.data.dataset import Dataset
 from headstart.data.listing import listed
 from headstart.data.lock import OK, read_lock
-from headstart.data.sources import is_address, source_name
+from headstart.data.sources import Data, is_address, source_name
 from headstart.errors import ConfigError, DataError, RunError, nearest
 from headstart.evaluation.predictions import Predictions
 from headstart.model.card import MODEL_FOLDER, has_model
@@ -31,8 +31,6 @@ from headstart.versions import versions
 
 if TYPE_CHECKING:
     from headstart.training.plan import Plan
-
-Data = str | PathLike[str] | Sequence[Sequence[Any]]
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"

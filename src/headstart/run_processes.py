@@ -19,10 +19,11 @@ from headstart import console
 from headstart.config import TrainConfig, from_mapping, to_mapping
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import available_memory
+from headstart.data.sources import Data
 from headstart.data.store import finish
 from headstart.errors import DataError, RunError
 from headstart.launch import place
-from headstart.run_folder import CONFIG, Data
+from headstart.run_folder import CONFIG
 from headstart.storage import write_atomic
 
 if TYPE_CHECKING:

@@ -16,11 +16,12 @@ from headstart.config import Refit
 from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
+from headstart.data.sources import Data
 from headstart.epoch_log import EpochLog, as_csv
 from headstart.evaluation.evaluate import summary
 from headstart.evaluation.measure import predict, write_evaluation, write_metrics
 from headstart.model.card import MODEL_FOLDER
-from headstart.run_folder import CHECKPOINTS, CONFIG, Data, write_config
+from headstart.run_folder import CHECKPOINTS, CONFIG, write_config
 from headstart.run_processes import is_first, load_together
 from headstart.storage import write_atomic
 

@@ -14,8 +14,9 @@ import yaml
 
 from headstart import console
 from headstart.config import TrainConfig, plain, to_mapping
+from headstart.data.sources import Data
 from headstart.run import given
-from headstart.run_folder import Data, Run, data_text
+from headstart.run_folder import Run, data_text
 from headstart.storage import write_atomic
 from headstart.trials import Trial, best_of, trials_table
 from headstart.versions import versions

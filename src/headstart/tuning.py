@@ -21,12 +21,11 @@ from headstart.config import WHAT, TrainConfig, from_mapping, seconds_of
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
-from headstart.data.sources import options_of
+from headstart.data.sources import Data, options_of
 from headstart.errors import ConfigError, DataError, HeadstartError, RunError, UsageError
 from headstart.run import given, refuse_settings, same_pictures, train
 from headstart.run_folder import (
     CONFIG,
-    Data,
     Run,
     begun_folder,
     check_unchanged,
