@@ -3,7 +3,7 @@
 2,624 electroluminescence pictures of solar cells (Deitsch et al., "Automatic classification of defective
 photovoltaic module cells in electroluminescence images", Solar Energy 185, 2019), which the package
 `elpv-dataset` ships. As there: 75 % train and 25 % test, stratified by cell type and label; a cell counts as
-defective from a probability of one half.
+defective from a probability of one half. Training learns the probabilities themselves.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import io
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from headstart.config import Strategy, TrainConfig
 from headstart.errors import MissingExtraError
 from headstart.metrics import wilson_interval
 from headstart.run import train
+from headstart.storage import write_atomic
 
 LICENCE = (
     "ELPV pictures: CC BY-NC-SA 4.0, Zentrum für Angewandte Energieforschung Bayern; not for commercial use"
@@ -56,12 +58,7 @@ def cells(seed: int = 0, *, split: SplitBy = "cells", per_class: int | None = No
     Raises:
         MissingExtraError: HS-INSTALL-001, the package is not installed.
     """
-    found = find_spec("elpv_dataset")
-    if found is None or found.origin is None:
-        raise MissingExtraError("demo", "The demo")
-    folder = Path(found.origin).parent / "data"
-    with open(folder / "labels.csv", encoding="utf-8") as file:
-        listed = [tuple(row) for row in csv.reader(file, delimiter=" ", skipinitialspace=True)]
+    folder, listed = published()
     tests = tests_by_cell(listed, seed) if split == "cells" else tests_by_module(listed, seed)
     rows = [
         (
@@ -72,6 +69,37 @@ def cells(seed: int = 0, *, split: SplitBy = "cells", per_class: int | None = No
         for name, probability, _ in listed
     ]
     return sorted(rows) if per_class is None else sample(rows, per_class, seed)
+
+
+def write_table(path: Path, pictures: Iterable[Cell]) -> None:
+    """Writes a table to train on: of each cell the path, the probability of each class, and the split.
+
+    Raises:
+        MissingExtraError: HS-INSTALL-001, the package is not installed.
+        RunError: HS-RUN-001 to -003, the file cannot be written.
+    """
+    folder, listed = published()
+    probability = {str(folder / name): float(value) for name, value, _ in listed}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "defective", "functional", "split"))
+    for cell, _, split in pictures:
+        writer.writerow((cell, probability[cell], 1 - probability[cell], split))
+    write_atomic(path, text.getvalue())
+
+
+def published() -> tuple[Path, list[tuple[str, ...]]]:
+    """The folder of the pictures, and name, probability of a defect and cell type of each.
+
+    Raises:
+        MissingExtraError: HS-INSTALL-001, the package is not installed.
+    """
+    found = find_spec("elpv_dataset")
+    if found is None or found.origin is None:
+        raise MissingExtraError("demo", "The demo")
+    folder = Path(found.origin).parent / "data"
+    with open(folder / "labels.csv", encoding="utf-8") as file:
+        return folder, [tuple(row) for row in csv.reader(file, delimiter=" ", skipinitialspace=True)]
 
 
 def tests_by_cell(listed: Sequence[tuple[str, ...]], seed: int) -> set[str]:
@@ -141,9 +169,12 @@ def demo(
     """
     data = cells(seed, split=split)
     console.say(LICENCE)
-    tests = [label for _, label, split in data if split == "test"]
+    tests = [label for _, label, part in data if part == "test"]
     n = len(tests)
     majority = max(tests.count(label) for label in set(tests))
+    output.mkdir(parents=True, exist_ok=True)
+    table = output / f"solar-cells-{split}-{seed}.csv"
+    write_table(table, data)
     rows = [
         row("always saying 'functional'", majority / n, n),
         *(row(name, value, PUBLISHED_TESTS) for name, value in PUBLISHED),
@@ -156,7 +187,7 @@ def demo(
             output=output,
             name=f"solar-cells-{strategy}",
         )
-        run = train(data, config)
+        run = train(table, config)
         if run.interrupted:
             raise KeyboardInterrupt
         name = {"probe": "headstart: linear probe", "finetune": "headstart: fine-tuned"}[strategy]

@@ -93,8 +93,8 @@ def probed(config: TrainConfig, size: int, load: Load, cache: Cache | None) -> S
             views=EVALUATION,
             advance=advance,
         )
-    labels = dataset.labels[ids]
-    probe = fit_probe(features.all(), labels, len(dataset.classes), dataset.groups[ids])
+    soft = None if dataset.soft is None else dataset.targets(ids)
+    probe = fit_probe(features.all(), dataset.labels[ids], len(dataset.classes), dataset.groups[ids], soft)
     _, loss, accuracy = min(probe.table, key=lambda row: row[1], default=(0.0, float("nan"), float("nan")))
     loss, accuracy = ranks.agreed((loss, accuracy))
     return Sized(size, loss, accuracy, time.perf_counter() - started)

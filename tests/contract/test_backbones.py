@@ -16,6 +16,7 @@ from headstart.errors import ModelError
 from headstart.model import zoo
 from headstart.model.adapters import detach_head
 from headstart.model.classifier import Classifier
+from headstart.model.folding import folded
 from headstart.model.networks import build
 from headstart.model.source import SourceModel
 from headstart.model.stages import compose
@@ -246,6 +247,31 @@ def test_stages_compose_to_the_backbone(name):
         logits = model(x)
         for cut in ("stem", 0, stages[-1].name, "head"):
             assert torch.equal(model.above(cut)(model.below(cut)(x)), logits), cut
+
+
+@with_stages
+def test_batch_norm_is_folded_away(name):
+    model = copy.deepcopy(source_model(name))
+    random = torch.Generator().manual_seed(3)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:  # as after training: none of them is the identity
+        for tensor, low, high in (
+            (norm.running_mean, -0.2, 0.2),
+            (norm.running_var, 0.5, 2),
+            (norm.weight.data, 0.5, 1.5),
+            (norm.bias.data, -0.2, 0.2),
+        ):
+            tensor.copy_(torch.rand(tensor.shape, generator=random) * (high - low) + low)
+    before = bytes_of(model.state_dict().items())
+    quick = folded(model)
+    assert (quick is model) == (not norms)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    cut = (model.stages or ())[-1].name
+    x = pictures(name)
+    with torch.inference_mode():
+        expected = model.below(cut)(x)
+        torch.testing.assert_close(quick.below(cut)(x), expected, rtol=1e-3, atol=1e-4 * expected.abs().max())
+    assert bytes_of(model.state_dict().items()) == before
 
 
 @with_stages

@@ -1011,3 +1011,32 @@ def test_a_table_trains_as_its_folders_do(
         assert json.loads(done.out)["runs"][str(run.path)]["accuracy"]["value"] == run.accuracy
     refused = command("train", shapes_folder, "--images", shapes_folder, *flags_of(settings))
     assert refused.code == 2 and "HS-CONFIG-014" in refused.err
+
+
+def test_probabilities_of_a_table_train(shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """Soft targets move the probe and the trained weights; ones and zeros train as their folders do."""
+    files = sorted(shapes_folder.rglob("*.png"))
+    names = sorted({path.parts[-2] for path in files})
+
+    def table(sure: float) -> Path:
+        rows = [("path", "split", *names)]
+        for path in files:
+            shares = [
+                f"{sure if name == path.parts[-2] else (1 - sure) / (len(names) - 1):g}" for name in names
+            ]
+            rows.append((str(path), path.parts[-3], *shares))
+        written = tmp_path / f"sure-{sure}.csv"
+        with open(written, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+        return written
+
+    settings = {**tiny, "output": tmp_path / "runs"}
+    folders, ones, soft = (
+        headstart.train(data, **settings) for data in (shapes_folder, table(1), table(0.7))
+    )
+    assert_equal_weights(folders, ones)
+    hard_loss, soft_loss = (float(run.results[0]["train_loss"]) for run in (folders, soft))
+    assert soft_loss > hard_loss + 0.1
+    entropy = -0.7 * np.log(0.7) - 0.3 * np.log(0.3 / (len(names) - 1))  # of the targets: no loss is lower
+    assert all(float(row["train_loss"]) > entropy for row in soft.results)
+    assert soft.metrics["fingerprint"] != folders.metrics["fingerprint"]

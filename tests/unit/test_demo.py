@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from headstart import demo
+from headstart.data.manifest import list_manifest
 
 pytestmark = pytest.mark.skipif(
     find_spec("elpv_dataset") is None, reason="the package elpv-dataset is not installed"
@@ -44,6 +46,16 @@ def test_a_sample_keeps_the_split_and_has_equally_many_of_each_class() -> None:
 def test_a_class_with_fewer_pictures_gives_all_it_has() -> None:
     counts = Counter(label for _, label, _ in demo.cells(per_class=1000))
     assert counts == {"defective": 821, "functional": 1000}
+
+
+def test_the_table_holds_the_probabilities(tmp_path: Path) -> None:
+    chosen = demo.cells(per_class=24)
+    demo.write_table(tmp_path / "cells.csv", chosen)
+    listing = list_manifest(tmp_path / "cells.csv")
+    assert [(entry.path, entry.class_name, entry.split) for entry in listing.entries] == chosen
+    shares = {round(share[0], 3) for share in listing.soft.values()}
+    assert listing.soft_classes == ("defective", "functional") and shares <= {0, 0.333, 0.667, 1}
+    assert len(shares) > 2
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -58,7 +58,7 @@ class Dataset:
         layout: ``split-folders``, ``class-folders``, ``list`` or ``table``.
         reported_split: The split that results are reported on and that nothing is chosen on.
         soft: Probabilities that a table gives, float32 [n, len(soft_classes)]; None where there are none. The
-            label is the likeliest class.
+            label is the likeliest class. Training learns them, see `targets`; results are of the label.
         soft_classes: Their classes, in the order of the table.
     """
 
@@ -97,12 +97,36 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over (content, class, split) of all pictures: names and places of files do not matter."""
+        """SHA-256 over (content, class, split) of all pictures, and their probabilities where a table gives
+        them: names and places of files do not matter."""
         rows = sorted(
-            f"{file_hash}\t{self.classes[label]}\t{split}\n"
-            for file_hash, label, split in zip(self.file_hashes, self.labels, self.splits, strict=True)
+            f"{file_hash}\t{self.classes[label]}\t{split}{self._shares(i)}\n"
+            for i, (file_hash, label, split) in enumerate(
+                zip(self.file_hashes, self.labels, self.splits, strict=True)
+            )
         )
         return hashlib.sha256("".join(rows).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _shares(self, index: int) -> str:
+        """The probabilities of a picture, in the order of the classes; empty where there are none."""
+        if self.soft is None:
+            return ""
+        shares = dict(soft_label(self.soft_classes, self.soft[index]))
+        return "".join(f"\t{shares.get(name, 0):g}" for name in self.classes)
+
+    def targets(self, indices: NDArray[np.int64]) -> NDArray[np.int64] | NDArray[np.float32]:
+        """What training learns of some pictures: probabilities [n, C] where a table gives them, rows that sum
+        to 1; else labels [n]."""
+        if self.soft is None:
+            labels: NDArray[np.int64] = self.labels[indices]
+            return labels
+        column = {name: c for c, name in enumerate(self.soft_classes)}
+        shares = np.zeros((len(indices), len(self.classes)), np.float32)
+        for c, name in enumerate(self.classes):
+            if name in column:
+                shares[:, c] = self.soft[indices, column[name]]
+        shares /= shares.sum(1, keepdims=True)
+        return shares
 
     def write_csv(self, path: Path) -> None:
         """Writes the table, with what is left out and why: see `headstart.data.lock`.

@@ -352,8 +352,8 @@ class _Reader:
             notes.append(f"paths of the table are read as they lie here: {self.change.in_words(example)}")
         if self.soft:
             notes.append(
-                "the table gives probabilities: each picture trains as its likeliest class; they are kept in "
-                "dataset.csv"
+                "the table gives probabilities: training learns them, and the likeliest class is the label "
+                "that results are of"
             )
             never = sorted(set(self.soft_classes()) - set(self.classes))
             if never:

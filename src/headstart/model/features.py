@@ -18,6 +18,7 @@ from headstart.data.cache import Cache, picture_signature
 from headstart.data.store import ArrayStore, finish
 from headstart.model import ranks
 from headstart.model.classifier import HEAD, Classifier
+from headstart.model.folding import folded
 from headstart.model.forward import BATCH_SIZE, evaluation_mode
 from headstart.model.inputs import Loader, View
 from headstart.model.precision import Format
@@ -67,7 +68,7 @@ class FrozenPart:
     """What lies below a cut, in evaluation mode, and what is known of its activations from earlier runs.
 
     Args:
-        model: Lies on the device of the loader's format.
+        model: Lies on the device of the loader's format; what lies below the cut stays as it is from now on.
         cut: A stage's name, or ``head``.
         loader: Makes the network's inputs of the views, in the number format.
         cache: Disk space where activations are kept for later runs; None: they stay in memory.
@@ -82,6 +83,7 @@ class FrozenPart:
         cache: Cache | None = None,
     ) -> None:
         self.model = model
+        self._quick: Classifier | None = None
         self.cut = model.cut_name(cut)
         self.loader = loader
         self.fmt = fmt = loader.fmt
@@ -187,11 +189,13 @@ class FrozenPart:
 
         A short last batch is filled up: a row must not depend on how many others there are.
         """
-        below = self.model.below(self.cut)
+        if self._quick is None:
+            self._quick = folded(self.model)
+        below = self._quick.below(self.cut)
         size = self.batch_size
         groups = [list(items[i : i + size]) for i in range(0, len(items), size)]
         for group, batch in zip(groups, self.loader.batches(view, groups, size=size), strict=True):
-            with evaluation_mode(self.model), torch.no_grad(), self.fmt.autocast():
+            with evaluation_mode(self._quick), torch.no_grad(), self.fmt.autocast():
                 rows = below(batch)[: len(group)].to("cpu", self.storage).contiguous()
             yield (rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows).numpy()
 
@@ -205,6 +209,7 @@ class FrozenPart:
         preprocess = self.loader.preprocess
         return {
             "weights": self.digest(),
+            "batch_norm": "folded",
             "cut": self.cut,
             "format": asdict(self.fmt) | {"device": torch.device(self.fmt.device).type},
             "preprocess": preprocess.to_dict() | picture_signature(preprocess),

@@ -26,7 +26,10 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Batches(Protocol):
-    """An epoch's batches: (network input [B, ...], labels int64 [B]), each picture once in one process."""
+    """An epoch's batches: (network input [B, ...], labels int64 [B] or probabilities [B, C]).
+
+    Each picture once in one process.
+    """
 
     @property
     def steps(self) -> int:
@@ -71,7 +74,7 @@ def order(n: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
 class Shuffled:
     """Which pictures each batch of an epoch holds: the same wherever their inputs come from."""
 
-    labels: NDArray[np.int64]
+    targets: NDArray[np.int64] | NDArray[np.float32]
     batch_size: int
     seed: int
 
@@ -80,7 +83,7 @@ class Shuffled:
         return len(self._bounds())
 
     def _bounds(self) -> list[tuple[int, int]]:
-        return Slices(len(self.labels), self.batch_size).bounds()
+        return Slices(len(self.targets), self.batch_size).bounds()
 
     def pictures(self, batch: int) -> int:
         start, stop = self._bounds()[batch]
@@ -88,7 +91,7 @@ class Shuffled:
 
     def positions(self, number: int, batch: int) -> NDArray[np.int64]:
         start, stop = self._bounds()[batch]
-        return order(len(self.labels), seed=self.seed, epoch=number)[start:stop]
+        return order(len(self.targets), seed=self.seed, epoch=number)[start:stop]
 
 
 @dataclass(frozen=True)
@@ -97,17 +100,17 @@ class CachedViews(Shuffled):
 
     Attributes:
         activations: Row v * n + i is view v of picture i.
-        labels: int64 [n].
+        targets: Labels int64 [n], or probabilities float32 [n, C].
     """
 
     activations: Activations
-    labels: NDArray[np.int64]
+    targets: NDArray[np.int64] | NDArray[np.float32]
     batch_size: int
     seed: int
     fmt: Format
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
-        n = len(self.labels)
+        n = len(self.targets)
         views = len(self.activations) // n
         shuffled = order(n, seed=self.seed, epoch=number)
         # Each picture goes through all its views before one comes again, starting anywhere.
@@ -116,7 +119,7 @@ class CachedViews(Shuffled):
             start, stop = ranks.own_part(*bounds)
             chosen = shuffled[start:stop]
             inputs = self.activations.rows((first[chosen] + number) % views * n + chosen)
-            yield self.fmt.inputs(inputs), torch.from_numpy(self.labels[chosen]).to(self.fmt.device)
+            yield self.fmt.inputs(inputs), torch.from_numpy(self.targets[chosen]).to(self.fmt.device)
 
 
 @dataclass(frozen=True)
@@ -125,20 +128,20 @@ class LiveViews(Shuffled):
 
     Attributes:
         view: uint8 [S, S, 3] of (picture's position 0..n-1, epoch), or a `Cut`; called from threads.
-        labels: int64 [n].
+        targets: Labels int64 [n], or probabilities float32 [n, C].
         loader: Makes the network's inputs of the views.
     """
 
     view: Callable[[int, int], Pixels | Cut]
-    labels: NDArray[np.int64]
+    targets: NDArray[np.int64] | NDArray[np.float32]
     loader: Loader
     batch_size: int
     seed: int
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
-        shuffled = order(len(self.labels), seed=self.seed, epoch=number)
+        shuffled = order(len(self.targets), seed=self.seed, epoch=number)
         bounds = [ranks.own_part(*whole) for whole in self._bounds()[done:]]
         groups = [shuffled[start:stop] for start, stop in bounds]
         inputs = self.loader.batches(lambda position: self.view(position, number), groups)
         for group, batch in zip(groups, inputs, strict=True):
-            yield batch, torch.from_numpy(self.labels[group]).to(batch.device)
+            yield batch, torch.from_numpy(self.targets[group]).to(batch.device)

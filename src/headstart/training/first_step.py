@@ -84,7 +84,7 @@ def checked_plan(
     def difference_of(plan: Plan) -> str | None:
         views, ids = views_of(plan, dataset, pictures), dataset.indices("train")[:PICTURES]
         shown = [random_view(plan, views, int(i), 0) for i in ids]
-        labels = torch.from_numpy(dataset.labels[ids])
+        labels = torch.from_numpy(dataset.targets(ids))
 
         def on(fmt: Format, gradients: dict[str, Tensor] | None = None) -> Step:
             return step_on(fmt, model, plan, shown, labels, pictures.preprocess, gradients)

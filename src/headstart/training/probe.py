@@ -56,7 +56,13 @@ class Probe:
     note: str = ""
 
 
-def fit_probe(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:
+def fit_probe(
+    features: torch.Tensor,
+    labels: np.ndarray,
+    n_classes: int,
+    groups: np.ndarray,
+    soft: np.ndarray | None = None,
+) -> Probe:
     """Fits the probe; deterministic.
 
     Args:
@@ -64,14 +70,24 @@ def fit_probe(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups
         labels: int64 [n], 0 <= label < n_classes; every class at least once.
         n_classes: C.
         groups: [n]; pictures of one group (copies of each other) stay in one fold.
+        soft: float [n, C], rows sum to 1: probabilities to learn and to be judged by, instead of the labels,
+            which are then the likeliest class.
     """
+    targets = torch.from_numpy(labels if soft is None else soft)
     with processor_threads(1 if features.numel() < SMALL else torch.get_num_threads()):
-        return _fit(features, labels, n_classes, groups)
+        return _fit(features, labels, targets, n_classes, groups)
 
 
-def _fit(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:
+def likeliest(targets: torch.Tensor) -> torch.Tensor:
+    """Labels int64 [n] of labels [n] or probabilities [n, C]."""
+    return targets if targets.ndim == 1 else targets.argmax(1)
+
+
+def _fit(
+    features: torch.Tensor, labels: np.ndarray, targets: torch.Tensor, n_classes: int, groups: np.ndarray
+) -> Probe:
     if len(labels) * n_classes > LARGE or features.numel() > MANY:
-        return _fit_large(features.float(), labels, n_classes, groups)
+        return _fit_large(features.float(), labels, targets, n_classes, groups)
     small = features.numel() < SMALL
     x = features.double()
     # One scale for all features: to divide each by its own deviation makes noise of those that hardly move
@@ -90,17 +106,16 @@ def _fit(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.
         # A rough minimum chooses the same strength: losses differ by about 1e-5, in a tenth of the time.
         rough = coordinates if small else coordinates.float()
         tolerance = ROUGH if not small else CLOSE if len(labels) >= FEW else EXACT
-        paths, losses, fits = cross_validate(rough, labels, n_classes, folds, tolerance)
+        paths, losses, fits = cross_validate(rough, targets, n_classes, folds, tolerance)
         hits = [float((p.argmax(1) == labels).mean()) for p in paths]
         best = int(np.argmin(losses))
         strength = STRENGTHS[best]
         out_of_fold = paths[best]
         if tolerance == CLOSE:
-            out_of_fold, _ = held_out(rough, labels, n_classes, folds, strength, fits[best], EXACT)
+            out_of_fold, _ = held_out(rough, targets, n_classes, folds, strength, fits[best], EXACT)
         table = tuple(zip(STRENGTHS, losses, hits, strict=False))
 
     solution = None
-    targets = torch.from_numpy(labels)
     for step in STRENGTHS[: STRENGTHS.index(strength) + 1]:  # warm starts along the path
         tolerance = EXACT if small or step == strength else ROUGH
         solution = minimise(coordinates, targets, n_classes, step, solution, tolerance)
@@ -110,14 +125,16 @@ def _fit(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.
     return Probe(weight.T.float(), bias.float(), strength, out_of_fold, table, note)
 
 
-def _fit_large(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:
+def _fit_large(
+    features: torch.Tensor, labels: np.ndarray, targets: torch.Tensor, n_classes: int, groups: np.ndarray
+) -> Probe:
     """The same in float32, with one fold held out, in little more memory than one copy of the features."""
     folds = stratified_folds(labels, groups, FOLDS)
     trains = np.full(len(labels), True) if folds is None else folds != 0
     order = torch.from_numpy(
         np.argsort(~trains, kind="stable")
     )  # parts of a tensor take no memory of their own
-    targets, fitted = torch.from_numpy(labels)[order], int(trains.sum())
+    targets, fitted = targets[order], int(trains.sum())
     x, basis, mean, scale = rotated_in_parts(features, order)
 
     table: list[tuple[float, float, float]] = []
@@ -168,23 +185,23 @@ def rotated_in_parts(
 
 
 def loss_and_accuracy(
-    x: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    x: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> tuple[float, float]:
     """Mean log loss (nats) and accuracy (0-1) of a linear classifier, some rows at a time.
 
     Args:
         x: [n, D].
-        labels: int64 [n].
+        targets: int64 [n], or probabilities [n, C].
         weight: [D, C].
         bias: [C].
     """
     loss, right = 0.0, 0
     rows = max(1, CHUNK // weight.shape[1])
-    for part, truth in zip(torch.split(x, rows), torch.split(labels, rows), strict=True):
+    for part, truth in zip(torch.split(x, rows), torch.split(targets, rows), strict=True):
         logits = torch.addmm(bias, part, weight)
         loss += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
-        right += int((logits.argmax(1) == truth).sum())
-    return loss / len(labels), right / len(labels)
+        right += int((logits.argmax(1) == likeliest(truth)).sum())
+    return loss / len(targets), right / len(targets)
 
 
 def rotate(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -227,14 +244,14 @@ Fits = dict[int, torch.Tensor]
 
 
 def cross_validate(
-    x: torch.Tensor, labels: np.ndarray, n_classes: int, folds: np.ndarray, tolerance: float
+    x: torch.Tensor, targets: torch.Tensor, n_classes: int, folds: np.ndarray, tolerance: float
 ) -> tuple[list[np.ndarray], list[float], list[Fits]]:
     """Out-of-fold probabilities and their mean log loss for `STRENGTHS`, from strong to weak.
 
     Weak strengths cost most and win least: it stops where the loss has risen by `CLEARLY`.
 
     Args:
-        x, labels, n_classes, folds, tolerance: As for `held_out`.
+        x, targets, n_classes, folds, tolerance: As for `held_out`.
 
     Returns:
         What `held_out` returns for each strength, and the losses between.
@@ -244,19 +261,26 @@ def cross_validate(
     fits: list[Fits] = []
     for strength in STRENGTHS:
         starts = fits[-1] if fits else {}
-        probabilities, found = held_out(x, labels, n_classes, folds, strength, starts, tolerance)
+        probabilities, found = held_out(x, targets, n_classes, folds, strength, starts, tolerance)
         paths.append(probabilities)
         fits.append(found)
-        right = np.take_along_axis(probabilities, labels[:, None], 1)
-        losses.append(float(-np.log(right.clip(1e-12)).mean()))
+        losses.append(mean_log_loss(probabilities, targets.numpy()))
         if losses[-1] > CLEARLY * min(losses):
             break
     return paths, losses, fits
 
 
+def mean_log_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Nats, of labels [n] or probabilities [n, C]."""
+    if targets.ndim == 1:
+        right = np.take_along_axis(probabilities, targets[:, None], 1)
+        return float(-np.log(right.clip(1e-12)).mean())
+    return float(-(targets * np.log(probabilities.clip(1e-12))).sum(1).mean())
+
+
 def held_out(
     x: torch.Tensor,
-    labels: np.ndarray,
+    targets: torch.Tensor,
     n_classes: int,
     folds: np.ndarray,
     strength: float,
@@ -267,15 +291,14 @@ def held_out(
 
     Args:
         x: [n, D], along principal axes.
-        labels: int64 [n].
+        targets: int64 [n], or probabilities [n, C].
         n_classes: C.
         folds: Fold of each picture, [n].
         strength: L2 strength.
         starts: Where to start; empty: at zero.
         tolerance: As for `minimise`.
     """
-    probabilities = np.zeros((len(labels), n_classes))
-    targets = torch.from_numpy(labels)
+    probabilities = np.zeros((len(targets), n_classes))
     found: Fits = {}
     for fold in np.unique(folds).tolist():
         out = torch.from_numpy(folds == fold)
@@ -288,7 +311,7 @@ def held_out(
 
 def minimise(
     x: torch.Tensor,
-    labels: torch.Tensor,
+    targets: torch.Tensor,
     n_classes: int,
     strength: float,
     start: torch.Tensor | None,
@@ -302,7 +325,7 @@ def minimise(
 
     Args:
         x: [n, D], along principal axes.
-        labels: int64 [n].
+        targets: int64 [n], or probabilities [n, C].
         n_classes: C.
         strength: L2 strength, above 0.
         start: Where to start, [D + 1, C]; None: at zero.
@@ -326,7 +349,7 @@ def minimise(
 
     def objective() -> torch.Tensor:
         solution = scaled * step
-        loss, gradient = cross_entropy(x, labels, solution)
+        loss, gradient = cross_entropy(x, targets, solution)
         gradient[:-1] += strength * solution[:-1]
         scaled.grad = gradient * step
         return loss + strength / 2 * solution[:-1].square().sum()
@@ -352,7 +375,7 @@ class Lbfgs(torch.optim.LBFGS):
 
 
 def cross_entropy(
-    x: torch.Tensor, labels: torch.Tensor, solution: torch.Tensor
+    x: torch.Tensor, targets: torch.Tensor, solution: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean cross-entropy of a linear classifier and its gradient [D + 1, C], some rows at a time.
 
@@ -360,12 +383,17 @@ def cross_entropy(
     """
     loss, gradient = x.new_zeros(()), torch.zeros_like(solution)
     rows = max(1, CHUNK // solution.shape[1])
-    for part, truth in zip(torch.split(x, rows), torch.split(labels, rows), strict=True):
+    for part, truth in zip(torch.split(x, rows), torch.split(targets, rows), strict=True):
         logs = torch.addmm(solution[-1], part, solution[:-1]).log_softmax(1)
-        index = torch.arange(len(truth))
-        loss -= logs[index, truth].sum()
-        error = logs.exp_()
-        error[index, truth] -= 1
+        if truth.ndim == 1:
+            index = torch.arange(len(truth))
+            loss -= logs[index, truth].sum()
+            error = logs.exp_()
+            error[index, truth] -= 1
+        else:
+            truth = truth.to(logs.dtype)
+            loss -= (logs * truth).sum()
+            error = logs.exp_().sub_(truth)
         gradient[:-1].addmm_(part.T, error)
         gradient[-1] += error.sum(0)
     return loss / len(x), gradient / len(x)

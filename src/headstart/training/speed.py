@@ -26,6 +26,7 @@ from headstart.errors import RunError
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.depthwise import FastDepthwise
 from headstart.model.features import processor
+from headstart.model.folding import folded
 from headstart.model.forward import BATCH_SIZE, evaluation_mode, logits_of
 from headstart.model.precision import Format
 from headstart.model.transfer import freeze
@@ -82,7 +83,7 @@ class Stopwatch:
             network: nn.Module = model
             inputs = pictures
             if self._cut is not None:
-                below = model.below(self._cut)
+                below = folded(model).below(self._cut)
                 network = model.above(self._cut)
                 with evaluation_mode(model), torch.no_grad(), fmt.autocast():
                     inputs = below(pictures).float()

@@ -13,6 +13,7 @@ from headstart import console
 from headstart.errors import RunError
 from headstart.model import ranks
 from headstart.model.memory import is_out_of_memory
+from headstart.training.probe import likeliest
 from headstart.training.recipes import Recipe
 
 WARM_UP = 0.1  # part of all steps, with the cosine schedule
@@ -58,25 +59,25 @@ class Stepper:
         self._initial_rates = [float(group["lr"]) * rate_scale for group in self.optimizer.param_groups]
 
     def step(
-        self, number: int, inputs: Tensor, labels: Tensor, pictures: int | None = None
+        self, number: int, inputs: Tensor, targets: Tensor, pictures: int | None = None
     ) -> tuple[float, int]:
         """Step ``number``, counted from 0; returns the sum of the losses and how many were right.
 
         Args:
             number: Of the step.
             inputs: Of this process.
-            labels: The same.
+            targets: The same: labels int64 [B], or probabilities [B, C].
             pictures: Of the step in all processes; None: those of this one are all.
 
         Raises:
             RunError: HS-RUN-011, the memory does not suffice for a single picture; HS-RUN-031, nor, with
                 several processes, for this one's part of a step.
         """
-        pictures = len(labels) if pictures is None else pictures
+        pictures = len(targets) if pictures is None else pictures
         self.set_rates(number)
         while True:
             try:
-                loss_sum, correct = self._gradient(inputs, labels, pictures)
+                loss_sum, correct = self._gradient(inputs, targets, pictures)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -84,16 +85,16 @@ class Stepper:
                 if ranks.size() > 1:  # the others wait for this one's gradient of just these pictures
                     raise RunError(
                         "HS-RUN-031",
-                        f"The memory does not suffice for {len(labels)} pictures in process {ranks.rank()}.",
+                        f"The memory does not suffice for {len(targets)} pictures in process {ranks.rank()}.",
                         fix="Choose a smaller --img-size, --batch-size or --model, or start more processes.",
                     ) from error
             # Outside of the block above: the exception holds the memory of the failed pass.
-            self._halve(len(labels))
+            self._halve(len(targets))
         self.optimizer.step()
         loss_sum, right = ranks.summed(loss_sum, correct)
         return loss_sum, int(right)
 
-    def _gradient(self, inputs: Tensor, labels: Tensor, pictures: int) -> tuple[float, int]:
+    def _gradient(self, inputs: Tensor, targets: Tensor, pictures: int) -> tuple[float, int]:
         """The gradient of the loss over all pictures, one part after the other.
 
         Every process goes through the same number of parts, the first ones without pictures where it has
@@ -102,9 +103,9 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         largest = math.ceil(pictures / ranks.size())
         size = self.micro_batch or largest
-        parts = list(zip(torch.split(inputs, size), torch.split(labels, size), strict=True))
+        parts = list(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
         missing = math.ceil(largest / size) - len(parts)
-        parts = [(inputs[:0], labels[:0])] * missing + parts
+        parts = [(inputs[:0], targets[:0])] * missing + parts
         # The exchange takes the mean over the processes; the loss is divided by the pictures of all.
         divisor = (1 if self.recipe.loss == "sum" else pictures) / ranks.size()
         loss_sum, correct = 0.0, 0
@@ -115,7 +116,7 @@ class Stepper:
                 loss = losses.sum() / divisor
                 loss.backward()  # type: ignore[no-untyped-call]
             loss_sum += float(losses.detach().sum())
-            correct += int((logits.detach().argmax(1) == truth).sum())
+            correct += int((logits.detach().argmax(1) == likeliest(truth)).sum())
         return loss_sum, correct
 
     def _halve(self, batch: int) -> None:

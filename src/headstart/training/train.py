@@ -35,7 +35,7 @@ from headstart.training.fit import Epoch, EpochHook, Scores, TrainingLoop
 from headstart.training.frozen_views import EVALUATION, evaluation_keys, random_keys, random_views
 from headstart.training.lr_find import Sweep, chosen, sweep
 from headstart.training.plan import Plan
-from headstart.training.probe import CHUNK, Probe, fit_probe
+from headstart.training.probe import CHUNK, Probe, fit_probe, likeliest
 from headstart.training.probe import loss_and_accuracy as scores_in_parts
 from headstart.training.rehearsal import compiled
 
@@ -117,14 +117,16 @@ class Trainer:
         self.budget = budget
         self.on_sweep = on_sweep
         self.stage = stage
+        self.frozen_parts: dict[str, FrozenPart] = {}
         self.train_ids = dataset.indices("train")
         self.labels = dataset.labels[self.train_ids]
+        self.targets = dataset.targets(self.train_ids)
         selects = plan.selection_pictures > 0
         self.watched_ids = dataset.indices("selection" if selects else dataset.reported_split)
         """The pictures of the column val_*: those that choose the epoch, else the reported ones."""
         if not watch:
             self.watched_ids = self.watched_ids[:0]
-        self.watched_labels = torch.from_numpy(dataset.labels[self.watched_ids]).to(plan.fmt.device)
+        self.watched_targets = torch.from_numpy(dataset.targets(self.watched_ids)).to(plan.fmt.device)
 
     def train(self) -> Trained:
         """Probe if the recipe wants one, then the epochs; or what is left of them behind a checkpoint."""
@@ -200,7 +202,7 @@ class Trainer:
         if not cached or cut is None:
             return model, self.live_batches()
         views = self.run_views(cut)
-        batches = CachedViews(views, self.labels, plan.recipe.batch_size, plan.config.seed, plan.fmt)
+        batches = CachedViews(views, self.targets, plan.recipe.batch_size, plan.config.seed, plan.fmt)
         return model.above(cut), batches
 
     def groups(self, network: nn.Module) -> list[ParameterGroup]:
@@ -262,11 +264,13 @@ class Trainer:
         features = features_above(model, cut, inputs, fmt=plan.fmt)
         del inputs  # what found no place on the disk takes memory
         groups = self.dataset.groups[self.train_ids]
-        probe = fit_probe(features, self.labels, len(self.dataset.classes), groups)
+        soft = None if self.dataset.soft is None else self.targets
+        probe = fit_probe(features, self.labels, len(self.dataset.classes), groups, soft)
+        targets = torch.from_numpy(self.targets)
         with torch.no_grad():
             model.head.weight.copy_(probe.weight)
             model.head.bias.copy_(probe.bias)
-            train_loss, train_accuracy = probe_scores(features, probe, torch.from_numpy(self.labels))
+            train_loss, train_accuracy = probe_scores(features, probe, targets)
             del features
         measured = (
             plan.selection_pictures > 0 or plan.epochs > 0
@@ -274,7 +278,7 @@ class Trainer:
         if not measured and len(probe.out_of_fold):
             # No picture is set aside: the out-of-fold scores are the honest ones.
             out_of_fold = torch.from_numpy(np.log(probe.out_of_fold.clip(1e-12)))
-            val_loss, val_accuracy = loss_and_accuracy(out_of_fold, torch.from_numpy(self.labels))
+            val_loss, val_accuracy = loss_and_accuracy(out_of_fold, targets)
         elif not measured:
             val_loss = val_accuracy = float("nan")
         else:
@@ -328,13 +332,15 @@ class Trainer:
         views: dict[str, Any],
         label: str,
     ) -> Activations:
-        part = FrozenPart(self.model, cut, loader=self.loader, cache=self.cache)
+        part = self.frozen_parts.get(cut)
+        if part is None:
+            part = self.frozen_parts[cut] = FrozenPart(self.model, cut, loader=self.loader, cache=self.cache)
         with console.progress(len(items), label) as advance:
             return part.activations(view, items, keys=keys, views=views, advance=advance)
 
     def live_batches(self) -> LiveViews:
         recipe, seed = self.plan.recipe, self.plan.config.seed
-        return LiveViews(self.random_view, self.labels, self.loader, recipe.batch_size, seed)
+        return LiveViews(self.random_view, self.targets, self.loader, recipe.batch_size, seed)
 
     def forward_of(self, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def forward(inputs: Tensor) -> Tensor:
@@ -361,7 +367,7 @@ class Trainer:
             if ranks.size() > 1:
                 all_of_them = ranks.gathered(found.cpu().numpy(), len(self.watched_ids), BATCH_SIZE)
                 found = torch.from_numpy(all_of_them).to(self.plan.fmt.device)
-            loss, accuracy = ranks.agreed(loss_and_accuracy(found, self.watched_labels))
+            loss, accuracy = ranks.agreed(loss_and_accuracy(found, self.watched_targets))
             return loss, accuracy
 
     def watched_batches(self, watched: Activations | None) -> Iterator[Tensor]:
@@ -387,16 +393,21 @@ def random_view(plan: Plan, views: Views, index: int, epoch: int) -> Pixels | Cu
     return (views.cut if plan.device_views else views.random)(index, epoch)
 
 
-def probe_scores(features: Tensor, probe: Probe, labels: Tensor) -> Scores:
+def probe_scores(features: Tensor, probe: Probe, targets: Tensor) -> Scores:
     """`loss_and_accuracy` on the features that it was fitted on; logits in parts where they are many."""
-    if len(labels) * len(probe.bias) > CHUNK:
-        return scores_in_parts(features, labels, probe.weight.T, probe.bias)
-    return loss_and_accuracy(features @ probe.weight.T + probe.bias, labels)
+    if len(targets) * len(probe.bias) > CHUNK:
+        return scores_in_parts(features, targets, probe.weight.T, probe.bias)
+    return loss_and_accuracy(features @ probe.weight.T + probe.bias, targets)
 
 
-def loss_and_accuracy(logits: Tensor, labels: Tensor) -> Scores:
-    """Mean cross-entropy (nats) and accuracy (0-1) of logits [n, C] or log-probabilities; nan for n = 0."""
-    if len(labels) == 0:
+def loss_and_accuracy(logits: Tensor, targets: Tensor) -> Scores:
+    """Mean cross-entropy (nats) and accuracy (0-1) of logits [n, C] or log-probabilities; nan for n = 0.
+
+    Args:
+        logits: [n, C].
+        targets: Labels int64 [n], or probabilities [n, C], of which the likeliest class is the right one.
+    """
+    if len(targets) == 0:
         return float("nan"), float("nan")
-    loss = nn.functional.cross_entropy(logits.float(), labels)
-    return float(loss), float((logits.argmax(1) == labels).float().mean())
+    loss = nn.functional.cross_entropy(logits.float(), targets)
+    return float(loss), float((logits.argmax(1) == likeliest(targets)).float().mean())

@@ -252,10 +252,17 @@ def test_one_column_of_probabilities_per_class(folder: Path) -> None:
     assert dataset.classes == ("cat", "dog") and dataset.soft_classes == ("cat", "dog", "owl")
     assert dataset.soft is not None and dataset.soft.shape == (45, 3)
     assert dataset.soft[0].tolist() == pytest.approx([0.8, 0.15, 0.05])
-    assert dataset.fingerprint == load(folder / "imgs").fingerprint
+    assert dataset.targets(np.arange(2)) == pytest.approx(
+        np.array([[16 / 19, 3 / 19]] * 2)
+    )  # without the owl
+    changed = [(p, *((0.8, 0.2, 0) if c == "cat" else (0.25, 0.75, 0))) for p, c in rows_of(folder)]
+    other = load(write(folder / "u.csv", ["path", "prob:cat", "prob:dog", "prob:owl"], changed))
+    plain = load(folder / "imgs")
+    assert len({dataset.fingerprint, other.fingerprint, plain.fingerprint}) == 3  # they learn other things
+    assert plain.targets(np.array([44, 0])).tolist() == [1, 0]
     notes = "\n".join(dataset.notes)
     assert "class: the likeliest of cat, dog, owl" in notes
-    assert "each picture trains as its likeliest class; they are kept in dataset.csv" in notes
+    assert "training learns them, and the likeliest class is the label that results are of" in notes
     assert "never the likeliest, so not a class: owl" in notes
     dataset.write_csv(folder / "out.csv")
     with open(folder / "out.csv", encoding="utf-8") as file:

@@ -294,6 +294,25 @@ def test_sum_and_mean_of_the_loss() -> None:
     assert weights["sum"][0].item() == pytest.approx(first + 0.1 * 2 * (0.5 - p), rel=1e-5)
 
 
+class SoftData(Data):
+    """The same pictures, with probabilities instead of labels."""
+
+    def epoch(self, number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        for x, labels in super().epoch(number, done):
+            yield x, nn.functional.one_hot(labels, 2) * 0.8 + 0.1
+
+
+def test_probabilities_are_learnt() -> None:
+    fitted, network, _, _ = run([(0.5, 1.0)], data=SoftData())
+    # a target of 0.9 and 0.1 pulls with 0.8 of a label's strength where both classes are equally likely
+    first = 0.1 * 0.25 * 0.8
+    p = 1 / (1 + math.exp(-2 * first))
+    assert network.head.weight[0].item() == pytest.approx(first + 0.1 * (0.5 - p), rel=1e-5)
+    losses = [-0.5 * (math.log(p) + math.log(1 - p))] * 2  # one picture of each class
+    assert fitted.epochs[0].train_loss == pytest.approx((4 * math.log(2) + sum(losses)) / 6, rel=1e-6)
+    assert fitted.epochs[0].train_accuracy == pytest.approx((3 + 1) / 6)  # of the likeliest class
+
+
 def test_the_schedule_counts_steps_over_all_epochs() -> None:
     fitted, _, _, _ = run([(0.5, 1.0)] * 10, schedule="cosine")
     rates = [row.lr_head for row in fitted.epochs]  # of the last step of each epoch

@@ -54,6 +54,31 @@ def test_the_same_solution_as_scikit_learn(n: int, d: int, classes: int) -> None
 
 
 @pytest.mark.parametrize(("n", "d", "classes"), CASES)
+@pytest.mark.parametrize("large", [False, True])
+def test_probabilities_are_learnt_as_by_weighted_copies(
+    n: int, d: int, classes: int, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, labels = problem(n, d, classes)
+    soft = 0.6 * np.eye(classes)[labels] + 0.4 * np.random.default_rng(1).dirichlet(np.ones(classes), n)
+    labels = soft.argmax(1)
+    if large:
+        monkeypatch.setattr(probe_module, "LARGE", 0)
+        monkeypatch.setattr(probe_module, "ROUGH", 1e-6)
+        monkeypatch.setattr(probe_module, "STILL", 1e-12)
+    probe = fit_probe(x, labels, classes, np.arange(n), soft.astype(np.float32))
+    z = standardised(x)
+    per_picture = probe.strength / 2 if classes == 2 else probe.strength
+    reference = LogisticRegression(C=1 / (n * per_picture), tol=1e-9, max_iter=20_000, solver="lbfgs").fit(
+        np.repeat(z, classes, axis=0), np.tile(np.arange(classes), n), sample_weight=soft.ravel()
+    )
+    ours = (x.double() @ probe.weight.double().T + probe.bias.double()).softmax(1).numpy()
+    np.testing.assert_allclose(ours, reference.predict_proba(z), atol=2e-3 if large else 2e-5)
+    if not large:  # the loss that chose the strength is that of the probabilities
+        loss = -(soft * np.log(probe.out_of_fold)).sum(1).mean()
+        assert min(row[1] for row in probe.table) == pytest.approx(loss, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "d", "classes"), CASES)
 def test_the_strength_is_the_best_of_scikit_learns_cross_validation(n: int, d: int, classes: int) -> None:
     x, labels = problem(n, d, classes)
     probe = fit_probe(x, labels, classes, np.arange(n))
