@@ -11,6 +11,7 @@ from comparison import HEADSTART, REGRESSION, Cells, finished, names
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 
 def draw(rows: Cells, path: Path) -> None:
@@ -32,7 +33,10 @@ def draw(rows: Cells, path: Path) -> None:
                 line(panel, cells, peer, f"C{number}")
         n = next(row["n"] for row in rows if row.get("data") == data and "n" in row)
         panel.set(title=f"{data} (n = {n})", xlabel="seconds from process start", xscale="log")
-        panel.grid(alpha=0.3, which="both")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("accuracy on test pictures")
     known = {
         label: handle
