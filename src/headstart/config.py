@@ -29,6 +29,7 @@ MemoryFormat = Literal["channels_last", "contiguous"]
 Refit = Literal["none", "train", "all"]
 LabelFrom = Literal["top", "parent", "path"]
 HeadInit = Literal["probe", "xavier", "zeros"]
+Balance = Literal["auto", "none", "loss", "sample"]
 Gpus = Literal["all"] | int
 Rate = float | Literal["find"]
 ImgSize = int | Literal["auto"]
@@ -93,6 +94,11 @@ class TrainConfig:
 
     augment: str | None = None
     """Random views in training: none, flip, default, d2l, dihedral. Default: the recipe's."""
+
+    balance: Balance | None = None
+    """Where classes differ in size: loss gives them the same weight, sample shows them equally often; both
+    choose by balanced accuracy. auto: loss where they differ by more than 3 to 1. Default: the recipe's
+    (auto)."""
 
     views: int | None = None
     """Random views per picture that run through the frozen part once; 0: new ones every epoch. Default: 8."""

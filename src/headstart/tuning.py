@@ -403,7 +403,13 @@ def tried(shared: Shared, config: TrainConfig, number: int, chosen: dict[str, An
     dataset, _ = shared.pictures(config)
     n = len(dataset.indices("selection"))
     return Trial(
-        number, chosen, round(best.val_accuracy * n), n, best.val_loss, time.perf_counter() - started
+        number,
+        chosen,
+        round(best.val_accuracy * n),
+        n,
+        -best.rank[1],
+        time.perf_counter() - started,
+        balanced_accuracy=best.val_balanced_accuracy,
     )
 
 

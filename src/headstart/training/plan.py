@@ -13,6 +13,7 @@ from headstart import console
 from headstart.config import Refit, TrainConfig
 from headstart.launch import place
 from headstart.model.precision import Format
+from headstart.training.balance import ClassSizes
 from headstart.training.budget import (
     Forecast,
     Pace,
@@ -39,6 +40,7 @@ class Plan:
         steps_per_epoch: Optimiser steps per epoch.
         device_views: Whether the accelerator resizes and turns the random views, instead of Pillow.
         refit: ``train`` or ``all``: what trains once more when the choice is made; else ``none``.
+        sizes: The largest and the smallest class that train.
         first_step: What was found of an accelerator's first step (`headstart.training.first_step`).
         budget: The time that was given, as it was written.
         forecast: Seconds that the stages take, as measured before.
@@ -58,6 +60,7 @@ class Plan:
     steps_per_epoch: int
     device_views: bool = False
     refit: Refit = "none"
+    sizes: ClassSizes | None = None
     first_step: tuple[str, ...] = field(default=(), compare=False)
     budget: str | None = field(default=None, compare=False)
     forecast: Forecast | None = field(default=None, compare=False)
@@ -124,8 +127,9 @@ class Plan:
         if self.recipe.head_init == "probe" and self.recipe.interpolation:
             candidates = "the probe, the last epoch or a mix of both, whichever has"
             order = "the nearer to the probe"
+        accuracy = "accuracy" if self.recipe.balance == "none" else "balanced accuracy"
         return (
-            f"kept: {candidates} the highest accuracy on {self.selection_pictures} selection pictures "
+            f"kept: {candidates} the highest {accuracy} on {self.selection_pictures} selection pictures "
             f"(equal: the lower loss, then {order})"
         )
 
@@ -144,6 +148,8 @@ class Plan:
         """The plan for a person."""
         recipe = self.recipe
         lines = []
+        if recipe.balance != "none" and self.sizes is not None:
+            lines.append(self.sizes.line(recipe.balance))
         if recipe.head_init == "probe":
             lines.append(
                 f"probe: logistic regression on the frozen features of {self.train_pictures} pictures, "

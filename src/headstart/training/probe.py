@@ -40,11 +40,11 @@ class Probe:
         weight: float32 [C, D], acts on raw (neither centred nor scaled) features.
         bias: float32 [C].
         strength: The chosen L2 strength: the objective is mean cross-entropy + strength / 2 * ||W||^2, on
-            centred features of unit mean variance.
+            centred features of unit mean variance. The mean is weighted if pictures have weights.
         out_of_fold: float64 [n, C]; probabilities of each picture by a probe that did not see it
             (empty where cross-validation was not possible).
         table: (strength, out-of-fold negative log-likelihood, out-of-fold accuracy) per strength tried, from
-            strong to weak; it ends where the loss has clearly risen again.
+            strong to weak; it ends where the loss has clearly risen again. Weighted means, too.
         note: Why cross-validation was not possible, or an empty string.
     """
 
@@ -56,7 +56,13 @@ class Probe:
     note: str = ""
 
 
-def fit_probe(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:
+def fit_probe(
+    features: torch.Tensor,
+    labels: np.ndarray,
+    n_classes: int,
+    groups: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> Probe:
     """Fits the probe; deterministic.
 
     Args:
@@ -64,14 +70,22 @@ def fit_probe(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups
         labels: int64 [n], 0 <= label < n_classes; every class at least once.
         n_classes: C.
         groups: [n]; pictures of one group (copies of each other) stay in one fold.
+        weights: float64 [n], above 0, of the pictures in every mean loss; None: all the same.
     """
+    w = None if weights is None else torch.from_numpy(weights)
     with processor_threads(1 if features.numel() < SMALL else torch.get_num_threads()):
-        return _fit(features, labels, n_classes, groups)
+        return _fit(features, labels, n_classes, groups, w)
 
 
-def _fit(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:
+Weights = torch.Tensor | None
+"""Of the pictures, [n]; None: all the same."""
+
+
+def _fit(
+    features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray, weights: Weights
+) -> Probe:
     if len(labels) * n_classes > LARGE or features.numel() > MANY:
-        return _fit_large(features.float(), labels, n_classes, groups)
+        return _fit_large(features.float(), labels, n_classes, groups, weights)
     small = features.numel() < SMALL
     x = features.double()
     # One scale for all features: to divide each by its own deviation makes noise of those that hardly move
@@ -90,27 +104,34 @@ def _fit(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.
         # A rough minimum chooses the same strength: losses differ by about 1e-5, in a tenth of the time.
         rough = coordinates if small else coordinates.float()
         tolerance = ROUGH if not small else CLOSE if len(labels) >= FEW else EXACT
-        paths, losses, fits = cross_validate(rough, labels, n_classes, folds, tolerance)
-        hits = [float((p.argmax(1) == labels).mean()) for p in paths]
+        paths, losses, fits = cross_validate(rough, labels, n_classes, folds, tolerance, weights)
+        hits = [mean_of(p.argmax(1) == labels, weights) for p in paths]
         best = int(np.argmin(losses))
         strength = STRENGTHS[best]
         out_of_fold = paths[best]
         if tolerance == CLOSE:
-            out_of_fold, _ = held_out(rough, labels, n_classes, folds, strength, fits[best], EXACT)
+            out_of_fold, _ = held_out(rough, labels, n_classes, folds, strength, fits[best], EXACT, weights)
         table = tuple(zip(STRENGTHS, losses, hits, strict=False))
 
     solution = None
     targets = torch.from_numpy(labels)
     for step in STRENGTHS[: STRENGTHS.index(strength) + 1]:  # warm starts along the path
         tolerance = EXACT if small or step == strength else ROUGH
-        solution = minimise(coordinates, targets, n_classes, step, solution, tolerance)
+        solution = minimise(coordinates, targets, n_classes, step, solution, tolerance, weights=weights)
     assert solution is not None
     weight = (basis @ solution[:-1]) / scale
     bias = solution[-1] - mean @ weight
     return Probe(weight.T.float(), bias.float(), strength, out_of_fold, table, note)
 
 
-def _fit_large(features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray) -> Probe:
+def mean_of(values: np.ndarray, weights: Weights) -> float:
+    """The mean over the pictures, weighted if they have weights."""
+    return float(np.average(values, weights=None if weights is None else weights.numpy()))
+
+
+def _fit_large(
+    features: torch.Tensor, labels: np.ndarray, n_classes: int, groups: np.ndarray, weights: Weights
+) -> Probe:
     """The same in float32, with one fold held out, in little more memory than one copy of the features."""
     folds = stratified_folds(labels, groups, FOLDS)
     trains = np.full(len(labels), True) if folds is None else folds != 0
@@ -118,6 +139,8 @@ def _fit_large(features: torch.Tensor, labels: np.ndarray, n_classes: int, group
         np.argsort(~trains, kind="stable")
     )  # parts of a tensor take no memory of their own
     targets, fitted = torch.from_numpy(labels)[order], int(trains.sum())
+    w = None if weights is None else weights[order]
+    seen, unseen = (None, None) if w is None else (w[:fitted], w[fitted:])
     x, basis, mean, scale = rotated_in_parts(features, order)
 
     table: list[tuple[float, float, float]] = []
@@ -130,16 +153,16 @@ def _fit_large(features: torch.Tensor, labels: np.ndarray, n_classes: int, group
         loss = math.log(n_classes)
         for step in STRENGTHS:
             still = COMPARED * loss
-            solution = minimise(x[:fitted], targets[:fitted], n_classes, step, solution, ROUGH, still)
+            solution = minimise(x[:fitted], targets[:fitted], n_classes, step, solution, ROUGH, still, seen)
             weight, bias = solution[:-1], solution[-1]
-            loss, accuracy = loss_and_accuracy(x[fitted:], targets[fitted:], weight, bias)
+            loss, accuracy = loss_and_accuracy(x[fitted:], targets[fitted:], weight, bias, unseen)
             least = min((row[1] for row in table), default=math.inf)
             table.append((step, loss, accuracy))
             if loss < least:  # of equal ones, the strongest
                 strength, best = step, solution
             elif loss > CLEARLY * least:
                 break
-    solution = minimise(x, targets, n_classes, strength, best, ROUGH, STILL)
+    solution = minimise(x, targets, n_classes, strength, best, ROUGH, STILL, w)
     weight = (basis @ solution[:-1]) / scale
     bias = solution[-1] - mean @ weight
     return Probe(weight.T.contiguous(), bias, strength, np.zeros((0, n_classes)), tuple(table), note)
@@ -168,7 +191,11 @@ def rotated_in_parts(
 
 
 def loss_and_accuracy(
-    x: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    weights: Weights = None,
 ) -> tuple[float, float]:
     """Mean log loss (nats) and accuracy (0-1) of a linear classifier, some rows at a time.
 
@@ -177,14 +204,24 @@ def loss_and_accuracy(
         labels: int64 [n].
         weight: [D, C].
         bias: [C].
+        weights: Of the rows.
     """
-    loss, right = 0.0, 0
+    loss, right = 0.0, 0.0
     rows = max(1, CHUNK // weight.shape[1])
-    for part, truth in zip(torch.split(x, rows), torch.split(labels, rows), strict=True):
-        logits = torch.addmm(bias, part, weight)
-        loss += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
-        right += int((logits.argmax(1) == truth).sum())
-    return loss / len(labels), right / len(labels)
+    for start in range(0, len(labels), rows):
+        truth = labels[start : start + rows]
+        logits = torch.addmm(bias, x[start : start + rows], weight)
+        hits = logits.argmax(1) == truth
+        if weights is None:
+            loss += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
+            right += int(hits.sum())
+        else:
+            part = weights[start : start + rows]
+            losses = torch.nn.functional.cross_entropy(logits, truth, reduction="none")
+            loss += float((losses * part).sum())
+            right += float(part[hits].sum())
+    total = len(labels) if weights is None else float(weights.sum())
+    return loss / total, right / total
 
 
 def rotate(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -227,14 +264,19 @@ Fits = dict[int, torch.Tensor]
 
 
 def cross_validate(
-    x: torch.Tensor, labels: np.ndarray, n_classes: int, folds: np.ndarray, tolerance: float
+    x: torch.Tensor,
+    labels: np.ndarray,
+    n_classes: int,
+    folds: np.ndarray,
+    tolerance: float,
+    weights: Weights = None,
 ) -> tuple[list[np.ndarray], list[float], list[Fits]]:
     """Out-of-fold probabilities and their mean log loss for `STRENGTHS`, from strong to weak.
 
     Weak strengths cost most and win least: it stops where the loss has risen by `CLEARLY`.
 
     Args:
-        x, labels, n_classes, folds, tolerance: As for `held_out`.
+        x, labels, n_classes, folds, tolerance, weights: As for `held_out`.
 
     Returns:
         What `held_out` returns for each strength, and the losses between.
@@ -244,11 +286,11 @@ def cross_validate(
     fits: list[Fits] = []
     for strength in STRENGTHS:
         starts = fits[-1] if fits else {}
-        probabilities, found = held_out(x, labels, n_classes, folds, strength, starts, tolerance)
+        probabilities, found = held_out(x, labels, n_classes, folds, strength, starts, tolerance, weights)
         paths.append(probabilities)
         fits.append(found)
         right = np.take_along_axis(probabilities, labels[:, None], 1)
-        losses.append(float(-np.log(right.clip(1e-12)).mean()))
+        losses.append(mean_of(-np.log(right.clip(1e-12))[:, 0], weights))
         if losses[-1] > CLEARLY * min(losses):
             break
     return paths, losses, fits
@@ -262,6 +304,7 @@ def held_out(
     strength: float,
     starts: Fits,
     tolerance: float,
+    weights: Weights = None,
 ) -> tuple[np.ndarray, Fits]:
     """Probabilities of each picture by the probe of the other folds, float64 [n, C], and these probes.
 
@@ -273,13 +316,17 @@ def held_out(
         strength: L2 strength.
         starts: Where to start; empty: at zero.
         tolerance: As for `minimise`.
+        weights: Of the pictures.
     """
     probabilities = np.zeros((len(labels), n_classes))
     targets = torch.from_numpy(labels)
     found: Fits = {}
     for fold in np.unique(folds).tolist():
         out = torch.from_numpy(folds == fold)
-        solution = minimise(x[~out], targets[~out], n_classes, strength, starts.get(fold), tolerance)
+        w = None if weights is None else weights[~out]
+        solution = minimise(
+            x[~out], targets[~out], n_classes, strength, starts.get(fold), tolerance, weights=w
+        )
         logits = x[out] @ solution[:-1] + solution[-1]
         probabilities[folds == fold] = logits.double().softmax(1).numpy()
         found[fold] = solution
@@ -294,6 +341,7 @@ def minimise(
     start: torch.Tensor | None,
     tolerance: float,
     still: float | None = None,
+    weights: Weights = None,
 ) -> torch.Tensor:
     """Weights and bias [D + 1, C] that minimise mean cross-entropy + strength / 2 * ||W||^2.
 
@@ -308,6 +356,7 @@ def minimise(
         start: Where to start, [D + 1, C]; None: at zero.
         tolerance: Largest slope at the end.
         still: The problem is large: it also ends where a step lowers the loss by less, nats.
+        weights: Of the pictures in the mean.
     """
     curvature = x.new_full((x.shape[1] + 1,), 0.25)  # of the logistic loss at probabilities of one half
     curvature[:-1] = 0.25 * mean_square(x) + strength
@@ -315,6 +364,7 @@ def minimise(
     if start is None:
         start = x.new_zeros(x.shape[1] + 1, n_classes)
     scaled = start.to(x.dtype) / step
+    weights = None if weights is None else weights.to(x.dtype)
     optimizer = Lbfgs(
         [scaled],
         max_iter=400,
@@ -326,7 +376,7 @@ def minimise(
 
     def objective() -> torch.Tensor:
         solution = scaled * step
-        loss, gradient = cross_entropy(x, labels, solution)
+        loss, gradient = cross_entropy(x, labels, solution, weights)
         gradient[:-1] += strength * solution[:-1]
         scaled.grad = gradient * step
         return loss + strength / 2 * solution[:-1].square().sum()
@@ -352,20 +402,26 @@ class Lbfgs(torch.optim.LBFGS):
 
 
 def cross_entropy(
-    x: torch.Tensor, labels: torch.Tensor, solution: torch.Tensor
+    x: torch.Tensor, labels: torch.Tensor, solution: torch.Tensor, weights: Weights = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean cross-entropy of a linear classifier and its gradient [D + 1, C], some rows at a time.
+    """(Weighted) mean cross-entropy of a linear classifier and its gradient [D + 1, C], some rows at a time.
 
     The logits of many pictures and classes together would not fit into memory.
     """
     loss, gradient = x.new_zeros(()), torch.zeros_like(solution)
     rows = max(1, CHUNK // solution.shape[1])
-    for part, truth in zip(torch.split(x, rows), torch.split(labels, rows), strict=True):
+    for start in range(0, len(x), rows):
+        part, truth = x[start : start + rows], labels[start : start + rows]
+        w = None if weights is None else weights[start : start + rows]
         logs = torch.addmm(solution[-1], part, solution[:-1]).log_softmax(1)
         index = torch.arange(len(truth))
-        loss -= logs[index, truth].sum()
+        own = logs[index, truth]
+        loss -= (own if w is None else own * w).sum()
         error = logs.exp_()
         error[index, truth] -= 1
+        if w is not None:
+            error *= w[:, None]
         gradient[:-1].addmm_(part.T, error)
         gradient[-1] += error.sum(0)
-    return loss / len(x), gradient / len(x)
+    total = len(x) if weights is None else weights.sum()
+    return loss / total, gradient / total
