@@ -86,7 +86,8 @@ class TrainConfig:
     what the source model was trained with."""
 
     fit: Fit | None = None
-    """How a picture becomes square: crop the centre, pad, or squash. Default: the recipe's (crop)."""
+    """How a picture becomes square: crop the centre, pad, or squash. Default: the recipe's (crop), or pad
+    where most pictures of a class are longer than 2 : 1."""
 
     crop: str | None = None
     """Use only this part of each picture, for a camera that does not move: LEFT,TOP,WIDTH,HEIGHT, in pixels,

@@ -63,6 +63,7 @@ from headstart.run_setup import (
     target_model,
 )
 from headstart.run_training import carry_out, evaluate_trained, once_more, settle
+from headstart.training.recipes import chooses_fit
 
 DEFAULTS = to_mapping(TrainConfig())
 
@@ -149,6 +150,7 @@ def _train(
                 memory_limit=own_memory(),
                 cache=cache,
                 watch=None if budget is None else budget.check_reading,
+                choose_fit=chooses_fit(config, recipe),
             )
 
     with shared_folder(place) as folder, log_of(folder):
@@ -310,6 +312,7 @@ def show(
         selection=recipe.selection,
         exclude=config.exclude,
         options=options_of(config),
+        choose_fit=chooses_fit(config, recipe),
         name=config.name or (data_name(data) if isinstance(data, str | PathLike) else ""),
     )
 

@@ -23,7 +23,7 @@ from headstart.training.batches import Slices
 from headstart.training.budget import PLANNED, Budget, Pace, Pictures, Work, forecast, shorter
 from headstart.training.frozen_views import Reuse
 from headstart.training.plan import Plan
-from headstart.training.recipes import Recipe, Trains, resolve_recipe
+from headstart.training.recipes import Recipe, Trains, chooses_fit, resolve_recipe
 from headstart.training.speed import Memory, Stopwatch, Way, fastest, key_of
 
 CACHE_LIMIT = 6 * 2**30  # bytes of cached activations; fixed, so that a plan does not depend on free memory
@@ -46,7 +46,7 @@ def make_plan(
         config: The settings.
         model: The target model; stays as it is.
         dataset: The pictures.
-        preprocess: Makes their pixels.
+        preprocess: Makes their pixels, as the pictures themselves decided where nobody else did.
         budget: The time that is left; None: as long as the recipe takes.
         cache: Where activations of earlier runs are, which cost no time; None: nothing is kept.
 
@@ -58,6 +58,8 @@ def make_plan(
     config = dataclasses.replace(config, selection=recipe.selection)
     sizes = ClassSizes.of(dataset.labels[dataset.indices("train")], dataset.classes)
     recipe = dataclasses.replace(recipe, balance=sizes.decided(recipe.balance))
+    if chooses_fit(config, recipe):
+        recipe = dataclasses.replace(recipe, fit=preprocess.fit)
     device = choose_device(config.device)
     n_selection = len(dataset.indices("selection")) if recipe.selection > 0 else 0
     if n_selection == 0 and recipe.selection > 0:

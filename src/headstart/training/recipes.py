@@ -71,7 +71,7 @@ class Recipe:
     selection: float = 0.2
     """Fraction of the training pictures that is set aside to choose with; 0: the last epoch is kept."""
     fit: Fit = "crop"
-    """How a picture becomes square at evaluation."""
+    """How a picture becomes square at evaluation; crop: unless the pictures are longer than 2 : 1."""
     resize: int | None = None
     """Evaluation resize in pixels before a crop of 224, for other input sizes in proportion; None: as the
     source model was evaluated."""
@@ -172,6 +172,16 @@ def resolve_recipe(config: TrainConfig) -> Recipe:
             )
         recipe = dataclasses.replace(recipe, interpolation=())
     return dataclasses.replace(recipe, trains="nothing") if recipe.epochs == 0 else recipe
+
+
+def chooses_fit(config: TrainConfig, recipe: Recipe) -> bool:
+    """Whether the pictures decide if they are cropped or padded: nobody else does.
+
+    Args:
+        config: The settings.
+        recipe: What `resolve_recipe` makes of them.
+    """
+    return config.fit is None and recipe.fit == "crop"
 
 
 def for_strategy(recipe: Recipe, strategy: Strategy) -> Recipe:
