@@ -94,7 +94,8 @@ class TrainConfig:
     or in fractions of the picture if none is above 1. Stored with the model."""
 
     augment: str | None = None
-    """Random views in training: none, flip, default, d2l, dihedral. Default: the recipe's."""
+    """Random views in training: none, flip, crop, default, d2l, dihedral, rotations, mirrors. Default: the
+    recipe's (default), or crop where mirrored pictures of one class look like another."""
 
     balance: Balance | None = None
     """Where classes differ in size: loss gives them the same weight, sample shows them equally often; both
