@@ -1,7 +1,7 @@
 """Whether mirrored or turned pictures of one class look like another: arrows, letters, left and right hands.
 
 Random views that do so teach what is wrong. Judged is by the frozen network's features of training pictures
-as evaluation sees them, turned and not, with a logistic regression that saw neither (decision 17).
+as evaluation sees them, turned and not, with a logistic regression that saw neither (decision 16).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from headstart.training.probe import EPSILON, FOLDS, minimise, rotate, stratifie
 from headstart.training.speed import processor_threads
 
 HARMFUL = "HS-CONFIG-025"
-PER_CLASS = 50  # pictures that are looked at; evidence enough, and a second or two
+PER_CLASS = 30  # pictures that are looked at: evidence enough, and less than a second of a usual start
 ALL = 2000  # of all classes, but at least
 LEAST = 6  # of each
 STRENGTH = 1e-2  # of the regression's L2 penalty
@@ -247,7 +247,7 @@ def commonest_other(answers: NDArray[np.int64], own: int) -> tuple[int, int]:
 def upper_tail(heads: int, throws: int) -> float:
     """Probability of at least so many heads of a fair coin."""
     ways = sum(math.comb(throws, k) for k in range(heads, throws + 1))
-    return ways / 2**throws
+    return float(ways / 2**throws)
 
 
 def out_of_fold(

@@ -121,7 +121,7 @@ def test_a_class_of_many_kinds_takes_the_other_in_whole_and_gives_a_part_back() 
 
 def test_turns_that_lead_on_from_class_to_class() -> None:
     harms = found_in(*clouds(12, {1: [1, 2, 3, 0], 2: [2, 3, 0, 1], 3: [3, 0, 1, 2]}))
-    assert {harm.symmetry for harm in harms} == {1, 2, 3}
+    assert {harm.symmetry for harm in harms} == {1, 2}  # 3 undoes 1: the same exchange
     assert {frozenset(harm.classes) for harm in harms if harm.symmetry == 2} == {
         frozenset((0, 2)),
         frozenset((1, 3)),
@@ -246,7 +246,7 @@ def test_the_sample_is_bounded_and_does_not_depend_on_names(arrows: Path, tmp_pa
     spec = Preprocess(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     data, _ = load_dataset(folder(tmp_path / "many", ("left", "ring"), train=80), preprocess=spec)
     ids = sample(data)
-    assert np.bincount(data.labels[ids]).tolist() == [50, 50]
+    assert np.bincount(data.labels[ids]).tolist() == [30, 30]
     assert set(data.splits[ids]) == {"train"}
     few, _ = load_dataset(arrows, preprocess=spec)
     assert len(sample(few)) == len(few.indices("train"))
