@@ -96,7 +96,7 @@ def recipes() -> str:
             "centre crop" if a.scale is None else f"{a.scale[0]:.0%} to {a.scale[1]:.0%} of the area",
             "-" if a.scale is None else f"{a.ratio[0]:.2f} to {a.ratio[1]:.2f}",
             "yes" if a.flip else "no",
-            "yes" if a.symmetries else "no",
+            {0: "no", 8: "all eight"}.get(len(a.symmetries), a.name),
         )
         for a in AUGMENTATIONS.values()
     ]
@@ -111,7 +111,7 @@ def recipes() -> str:
         + "\n".join(f"- `{name}`: {texts[name]}" for name in names if name != "name")
         + "\n\n## Augmentations\n\nThe random views of `--augment NAME`.\n\n"
         + table(
-            ("name", "crop", "width / height of the crop", "mirrored", "eight symmetries of the square"),
+            ("name", "crop", "width / height of the crop", "mirrored", "symmetries of the square"),
             augmentations,
         )
         + "\n\nWith `--strategy probe` the network sees each picture once, without random views: `views`\n"

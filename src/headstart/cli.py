@@ -205,7 +205,7 @@ def show(
         recipe: Whose views are shown: default, d2l.
         fit: How a picture becomes square: crop, pad, squash. Default: the recipe's.
         crop: Only this part of each picture: LEFT,TOP,WIDTH,HEIGHT in pixels, or in fractions.
-        augment: Random views to show: none, flip, default, d2l, dihedral. Default: the recipe's.
+        augment: Random views to show, as for `headstart train`. Default: the recipe's.
         per_class: Pictures of each class in classes.png.
         seed: Of the sample and the random views.
         json: Print the files as one JSON object.

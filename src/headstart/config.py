@@ -29,6 +29,7 @@ MemoryFormat = Literal["channels_last", "contiguous"]
 Refit = Literal["none", "train", "all"]
 LabelFrom = Literal["top", "parent", "path"]
 HeadInit = Literal["probe", "xavier", "zeros"]
+Balance = Literal["auto", "none", "loss", "sample"]
 Gpus = Literal["all"] | int
 Rate = float | Literal["find"]
 ImgSize = int | Literal["auto"]
@@ -85,14 +86,21 @@ class TrainConfig:
     what the source model was trained with."""
 
     fit: Fit | None = None
-    """How a picture becomes square: crop the centre, pad, or squash. Default: the recipe's (crop)."""
+    """How a picture becomes square: crop the centre, pad, or squash. Default: the recipe's (crop), or pad
+    where most pictures of a class are longer than 2 : 1."""
 
     crop: str | None = None
     """Use only this part of each picture, for a camera that does not move: LEFT,TOP,WIDTH,HEIGHT, in pixels,
     or in fractions of the picture if none is above 1. Stored with the model."""
 
     augment: str | None = None
-    """Random views in training: none, flip, default, d2l, dihedral. Default: the recipe's."""
+    """Random views in training: none, flip, crop, default, d2l, dihedral, rotations, mirrors. Default: the
+    recipe's (default), or crop where mirrored pictures of one class look like another."""
+
+    balance: Balance | None = None
+    """Where classes differ in size: loss gives them the same weight, sample shows them equally often; both
+    choose by balanced accuracy. auto: loss where they differ by more than 3 to 1. Default: the recipe's
+    (auto)."""
 
     views: int | None = None
     """Random views per picture that run through the frozen part once; 0: new ones every epoch. Default: 8."""

@@ -46,13 +46,15 @@ class EpochLog:
         if not math.isnan(row.val_accuracy):
             out_of_fold = row.epoch == 0 and (row.stage == "refit" or "not selected" in self.watched)
             watched = "out of fold" if out_of_fold else self.watched
-            parts.append(f"{watched}: loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}")
+            balanced = f", balanced accuracy {row.val_balanced_accuracy:.3f}" if row.is_balanced else ""
+            parts.append(f"{watched}: loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}{balanced}")
         parts.append(f"{row.images_per_second:.0f} pictures/s, {row.seconds:.1f} s")
         return ", ".join(parts)
 
     def write(self) -> None:
         """``results.csv``, and ``curves.png`` once there is more than the probe to draw."""
-        rows = [dataclasses.asdict(one) for one in self.rows]
+        balanced = any(one.is_balanced for one in self.rows)
+        rows = [columns_of(one, balanced) for one in self.rows]
         write_atomic(self.folder / "results.csv", as_csv(rows))
         if self.rows[-1].epoch > 0 and self.draws:
             self.draw(rows)
@@ -91,6 +93,11 @@ class SafeHook:
         except Exception as error:
             console.warn(f"the epoch hook raised {type(error).__name__}: {error}. It is switched off.")
             self._hook = None
+
+
+def columns_of(row: Epoch, balanced: bool) -> dict[str, Any]:
+    """Of ``results.csv``; the balanced figures only where classes are balanced."""
+    return {k: v for k, v in dataclasses.asdict(row).items() if balanced or "balanced" not in k}
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -63,6 +63,7 @@ from headstart.run_setup import (
     target_model,
 )
 from headstart.run_training import carry_out, evaluate_trained, once_more, settle
+from headstart.training.recipes import chooses_fit
 
 DEFAULTS = to_mapping(TrainConfig())
 
@@ -149,6 +150,7 @@ def _train(
                 memory_limit=own_memory(),
                 cache=cache,
                 watch=None if budget is None else budget.check_reading,
+                choose_fit=chooses_fit(config, recipe),
             )
 
     with shared_folder(place) as folder, log_of(folder):
@@ -173,11 +175,14 @@ def _train(
         from headstart.training.first_step import checked_plan
         from headstart.training.fit import copy_of
         from headstart.training.speed import processor_threads
+        from headstart.training.turned import without_harm
 
         model = target_model(config, recipe, loaded, dataset.classes)
         keep_freed_memory()  # before the plan is timed
         plan = checked_plan(config, model, dataset, pictures, budget=budget, cache=cache)
         untrained = copy_of(model) if plan.refit != "none" else {}
+        if resume is None:
+            plan = without_harm(plan, model, dataset, pictures, cache, asked=config.augment)
         if resume is None and is_first():
             write_config(folder / CONFIG, plan, data)
         elif is_first():
@@ -310,6 +315,7 @@ def show(
         selection=recipe.selection,
         exclude=config.exclude,
         options=options_of(config),
+        choose_fit=chooses_fit(config, recipe),
         name=config.name or (data_name(data) if isinstance(data, str | PathLike) else ""),
     )
 

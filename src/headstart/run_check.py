@@ -15,6 +15,7 @@ from headstart.data.lock import Difference, LockRow, difference, left_out_rows, 
 from headstart.data.sources import Data, options_of
 from headstart.run_folder import CONFIG, Run, output_in_data
 from headstart.run_setup import recipe_and_preprocess, settings
+from headstart.training.recipes import chooses_fit
 
 
 def check(data: Data, config: TrainConfig | None = None, *, features: bool = False, **fields: Any) -> Checked:
@@ -42,6 +43,7 @@ def check(data: Data, config: TrainConfig | None = None, *, features: bool = Fal
         exclude=(*config.exclude, *output_in_data(config.output, data)),
         selection=recipe.selection,
         workers=config.workers,
+        choose_fit=chooses_fit(config, recipe),
     )
     if not features:
         return checked

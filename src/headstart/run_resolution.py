@@ -70,6 +70,7 @@ def probed(config: TrainConfig, size: int, load: Load, cache: Cache | None) -> S
     from headstart.model.features import FrozenPart
     from headstart.model.inputs import Loader
     from headstart.model.precision import Format, choose_device, choose_precision
+    from headstart.training.balance import ClassSizes, class_weights
     from headstart.training.frozen_views import EVALUATION, evaluation_keys
     from headstart.training.probe import fit_probe
     from headstart.training.resolution import Sized
@@ -93,8 +94,13 @@ def probed(config: TrainConfig, size: int, load: Load, cache: Cache | None) -> S
             views=EVALUATION,
             advance=advance,
         )
+    labels = dataset.labels[ids]
+    acts = ClassSizes.of(labels, dataset.classes).decided(recipe.balance) != "none"
+    weights = class_weights(labels, len(dataset.classes))[labels] if acts else None
     soft = None if dataset.soft is None else dataset.targets(ids)
-    probe = fit_probe(features.all(), dataset.labels[ids], len(dataset.classes), dataset.groups[ids], soft)
+    probe = fit_probe(
+        features.all(), labels, len(dataset.classes), dataset.groups[ids], weights=weights, soft=soft
+    )
     _, loss, accuracy = min(probe.table, key=lambda row: row[1], default=(0.0, float("nan"), float("nan")))
     loss, accuracy = ranks.agreed((loss, accuracy))
     return Sized(size, loss, accuracy, time.perf_counter() - started)

@@ -81,8 +81,8 @@ def load_in_background(config: TrainConfig, pretrained: bool) -> Callable[[], Cl
     def work() -> None:
         try:
             found.append(source_model(config, pretrained))
-            for name in ("headstart.training.planning", "headstart.training.train", "headstart.model.bundle"):
-                import_module(name)
+            for name in ("training.planning", "training.turned", "training.train", "model.bundle"):
+                import_module(f"headstart.{name}")
         except BaseException as error:
             raised.append(error)
 

@@ -205,9 +205,9 @@ def kept_line(best: Epoch, share: float, pictures: int) -> str:
     name = "the probe, which nothing surpassed" if best.epoch == 0 else f"epoch {best.epoch}"
     if share < 1:
         name = f"a mix, {share:.0%} of epoch {best.epoch} and {1 - share:.0%} of the probe"
+    (accuracy, less), of = best.rank, "balanced " * best.is_balanced
     return (
-        f"kept: {name} (accuracy {best.val_accuracy:.3f}, loss {best.val_loss:.3f} "
-        f"on {pictures} selection pictures)"
+        f"kept: {name} ({of}accuracy {accuracy:.3f}, {of}loss {-less:.3f} on {pictures} selection pictures)"
     )
 
 
@@ -267,6 +267,7 @@ def evaluate_trained(
         "refit": trained.refit,
         "strategy": plan.config.strategy,
         "recipe": plan.recipe.name,
+        "balance": plan.recipe.balance,
         "model": plan.config.model,
         "fingerprint": dataset.fingerprint,
     }

@@ -47,6 +47,7 @@ class Trial:
         loss: Mean log loss on them, nats.
         seconds: It took.
         error: What went wrong instead; the figures are 0 then.
+        balanced_accuracy: On them; nan where classes are not balanced. Where they are, so is the loss.
     """
 
     number: int
@@ -56,6 +57,17 @@ class Trial:
     loss: float = math.nan
     seconds: float = 0.0
     error: str = ""
+    balanced_accuracy: float = math.nan
+
+    @property
+    def rank(self) -> tuple[float, float, int]:
+        """Less is better: the rule that chooses an epoch, then the earlier trial."""
+        return -self.right, self.loss, self.number
+
+    @property
+    def right(self) -> float:
+        """Pictures that it named right; of as many, were each class equally large, where that chooses."""
+        return self.correct if math.isnan(self.balanced_accuracy) else self.n * self.balanced_accuracy
 
     @property
     def accuracy(self) -> float:
@@ -70,7 +82,7 @@ class Trial:
     @property
     def value(self) -> float:
         """Less is better: by pictures named wrong, then by the loss."""
-        return self.n - self.correct + (self.loss / (1 + self.loss) if math.isfinite(self.loss) else 1.0)
+        return self.n - self.right + (self.loss / (1 + self.loss) if math.isfinite(self.loss) else 1.0)
 
     def to_dict(self) -> dict[str, Any]:
         """For YAML and JSON."""
@@ -78,6 +90,7 @@ class Trial:
             "trial": self.number,
             "settings": self.settings,
             "accuracy": {"value": self.accuracy, "n": self.n, "interval_95": list(self.interval)},
+            **({} if math.isnan(self.balanced_accuracy) else {"balanced_accuracy": self.balanced_accuracy}),
             "loss": self.loss if math.isfinite(self.loss) else None,
             "selected_on": True,
         }
@@ -86,7 +99,7 @@ class Trial:
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """The best trial by the rule; None if all failed."""
     complete = [trial for trial in trials if not trial.error]
-    return min(complete, key=lambda trial: (-trial.correct, trial.loss, trial.number), default=None)
+    return min(complete, key=lambda trial: trial.rank, default=None)
 
 
 class Trials:
@@ -246,27 +259,37 @@ def outcome_text(trial: Trial) -> str:
     if trial.error:
         return f"failed: {trial.error}"
     low, high = trial.interval
+    balanced = balanced_text(trial)
     return (
+        f"{f'balanced accuracy {balanced}, ' if balanced else ''}"
         f"accuracy {trial.accuracy:.3f} ({low:.3f} to {high:.3f}, n = {trial.n}), loss {trial.loss:.3f}, "
         f"{trial.seconds:.1f} s"
     )
 
 
+def balanced_text(trial: Trial) -> str:
+    """Its balanced accuracy, where that chooses."""
+    return "" if math.isnan(trial.balanced_accuracy) else f"{trial.balanced_accuracy:.3f}"
+
+
 def trials_csv(trials: Sequence[Trial], fields: Sequence[str]) -> str:
     """``trials.csv``: a row per trial, in order."""
     rows = []
+    balanced = any(map(balanced_text, trials))
     for trial in trials:
         low, high = trial.interval
         figures = (trial.correct, trial.n, trial.accuracy, low, high, trial.loss, trial.seconds)
         values = ("failed", *("" for _ in figures)) if trial.error else ("complete", *figures)
         row = dict(zip(COLUMNS, (trial.number, *values), strict=True))
-        rows.append(row | {name: trial.settings[name] for name in fields} | {"error": trial.error})
+        row |= {name: trial.settings[name] for name in fields} | {"error": trial.error}
+        rows.append(row | ({"balanced_accuracy": balanced_text(trial)} if balanced else {}))
     return as_csv(rows)
 
 
 def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> str:
     """The best trials, and the first one, for a person."""
-    complete = sorted((t for t in trials if not t.error), key=lambda t: (-t.correct, t.loss, t.number))
+    complete = sorted((t for t in trials if not t.error), key=lambda t: t.rank)
+    balanced = any(map(balanced_text, complete))
     shown = complete[:SHOWN_TRIALS] + [t for t in complete[SHOWN_TRIALS:] if t.number == 1]
     rows = []
     for trial in shown:
@@ -275,6 +298,7 @@ def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> str:
             (
                 f"{trial.number}{' (as given)' if trial.number == 1 else ''}",
                 *(value_text(trial.settings[name]) for name in fields),
+                *([balanced_text(trial)] if balanced else []),
                 f"{trial.accuracy:.3f}",
                 f"{low:.3f} to {high:.3f}",
                 f"{trial.loss:.3f}",
@@ -282,5 +306,6 @@ def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> str:
             )
         )
     n = shown[0].n if shown else 0
-    header = ("trial", *fields, f"accuracy (n = {n})", "95 % interval", "loss", "seconds")
+    shared = ("balanced accuracy",) if balanced else ()
+    header = ("trial", *fields, *shared, f"accuracy (n = {n})", "95 % interval", "loss", "seconds")
     return table(header, rows)

@@ -46,6 +46,7 @@ from headstart.run_setup import (
 )
 from headstart.search import SEARCH, Search, report, search_lines, trial_config, write_search
 from headstart.storage import write_atomic
+from headstart.training.recipes import chooses_fit
 from headstart.trials import (
     Trial,
     Trials,
@@ -225,6 +226,7 @@ class Shared:
                 selection=recipe.selection,
                 workers=config.workers,
                 cache=self.cache,
+                choose_fit=chooses_fit(config, recipe),
             )
         return self._pictures[config.pixels]
 
@@ -403,7 +405,13 @@ def tried(shared: Shared, config: TrainConfig, number: int, chosen: dict[str, An
     dataset, _ = shared.pictures(config)
     n = len(dataset.indices("selection"))
     return Trial(
-        number, chosen, round(best.val_accuracy * n), n, best.val_loss, time.perf_counter() - started
+        number,
+        chosen,
+        round(best.val_accuracy * n),
+        n,
+        -best.rank[1],
+        time.perf_counter() - started,
+        balanced_accuracy=best.val_balanced_accuracy,
     )
 
 

@@ -26,7 +26,7 @@ RUN_BLOCKS = {
     "docs/guide/freezing.md": 3,
     "docs/guide/models.md": 3,
     "docs/guide/python.md": 7,
-    "docs/guide/recipes.md": 11,
+    "docs/guide/recipes.md": 12,
     "docs/guide/reproducibility.md": 6,
     "docs/guide/tuning.md": 4,
     "docs/quickstart.md": 3,

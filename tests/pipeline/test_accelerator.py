@@ -81,12 +81,12 @@ def test_views_of_both_ways_are_kept_apart(
         return len(list((home / "cache" / "activations").iterdir()))
 
     headstart.train(shapes_folder, **fields)
-    assert folders() == 2  # of the evaluation view, and of random ones
+    assert folders() == 3  # of the evaluation view, plain and mirrored, and of random ones
     headstart.train(shapes_folder, **fields)
-    assert folders() == 2
+    assert folders() == 3
     request.getfixturevalue("accelerator")
     headstart.train(shapes_folder, **fields)
-    assert folders() == 4
+    assert folders() == 6
 
 
 def test_the_signature_names_the_way_of_random_views_alone(
@@ -102,4 +102,4 @@ def test_the_signature_names_the_way_of_random_views_alone(
 
     monkeypatch.setattr(planning, "Plan", by_device)
     headstart.train(shapes_folder, **fields)
-    assert len(list((home / "cache" / "activations").iterdir())) == 3
+    assert len(list((home / "cache" / "activations").iterdir())) == 4

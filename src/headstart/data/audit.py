@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart.console import counted
 from headstart.data.audit_copies import findings_on_copies
@@ -12,6 +11,7 @@ from headstart.data.audit_table import AuditTable
 from headstart.data.duplicates import Groups
 from headstart.data.facts import FactsColumns
 from headstart.data.findings import Example, Finding
+from headstart.data.fit import lost_by_class, lost_shares
 from headstart.data.listing import listed
 from headstart.data.preprocess import Preprocess
 from headstart.data.shortcuts import Shortcut, shortcuts
@@ -92,12 +92,9 @@ def findings_on_classes(table: AuditTable) -> list[Finding]:
 
 def findings_on_the_crop(table: AuditTable, preprocess: Preprocess) -> list[Finding]:
     """Pixels that lie outside of the square that the network sees."""
-    lost = cut_shares(table, preprocess)
-    by_class = {
-        name: float(lost[table.labels == c].mean())
-        for c, name in enumerate(table.classes)
-        if np.any(table.labels == c)
-    }
+    sizes = table.facts.sizes()
+    lost = lost_shares(sizes, preprocess)
+    by_class = lost_by_class(sizes, table.labels, table.classes, preprocess)
     if not by_class:
         return []
     most, least = max(by_class, key=by_class.__getitem__), min(by_class, key=by_class.__getitem__)
@@ -120,18 +117,6 @@ def findings_on_the_crop(table: AuditTable, preprocess: Preprocess) -> list[Find
             ),
         )
     ]
-
-
-def cut_shares(table: AuditTable, preprocess: Preprocess) -> NDArray[np.float64]:
-    """Share of each picture's pixels that evaluation never shows, 0-1, [n]."""
-    if preprocess.fit == "pad":
-        return np.zeros(len(table.paths))
-    shares = []
-    for fact in table.facts:
-        width, height = preprocess.resized_size(fact.width, fact.height)
-        seen = min(preprocess.img_size, width) * min(preprocess.img_size, height)
-        shares.append(1 - seen / (width * height))
-    return np.array(shares)
 
 
 def findings_on_shortcuts(table: AuditTable) -> list[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,38 @@ from PIL import Image
 from headstart.data.preprocess import RESAMPLING, Pixels, centre_crop
 
 ATTEMPTS = 10  # tries to fit a random crop into the picture, as torchvision
+
+
+MIRROR = 4
+"""The symmetry that exchanges left and right."""
+
+
+class Symmetry(NamedTuple):
+    """One of the eight symmetries of the square."""
+
+    mirrored: bool
+    """Whether left and right are exchanged, first."""
+    turns: int
+    """Then, rotations by 90 degrees against the clock, 0-3."""
+
+    @classmethod
+    def of(cls, number: int) -> Symmetry:
+        """Number 0-7: 0-3 rotations, 4-7 the same after a mirror; 6 exchanges top and bottom."""
+        return cls(number >= MIRROR, number % MIRROR)
+
+    @property
+    def inverse(self) -> int:
+        """Number of the symmetry that undoes it."""
+        return MIRROR + self.turns if self.mirrored else -self.turns % MIRROR
+
+    def __call__(self, view: Pixels) -> Pixels:
+        """A square view, mirrored and turned, C-contiguous."""
+        return turned(view, self.mirrored, self.turns)
+
+
+def turned(view: Pixels, mirrored: bool, turns: int) -> Pixels:
+    """A square picture, mirrored first, then turned against the clock."""
+    return np.ascontiguousarray(np.rot90(view[:, ::-1] if mirrored else view, turns))
 
 
 @dataclass(frozen=True)
@@ -27,15 +60,20 @@ class Augmentation:
             of evaluation.
         ratio: Smallest and largest width / height of the crop.
         flip: Mirror left and right in half of the views.
-        symmetries: One of the eight symmetries of the square (rotations by 90 degrees, mirrors) instead, for
-            pictures without an up (microscopy, aerial, solar cells).
+        symmetries: One of these symmetries of the square instead, for pictures without an up (microscopy,
+            aerial, solar cells): numbers as `Symmetry` takes them.
     """
 
     name: str
     scale: tuple[float, float] | None = None
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = False
-    symmetries: bool = False
+    symmetries: tuple[int, ...] = ()
+
+    @property
+    def turns(self) -> frozenset[int]:
+        """The symmetries other than the picture as it is that it may show."""
+        return frozenset(self.symmetries or ((0, MIRROR) if self.flip else ())) - {0}
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
@@ -43,9 +81,12 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     for a in (
         Augmentation("none"),
         Augmentation("flip", flip=True),
+        Augmentation("crop", scale=(0.35, 1.0)),
         Augmentation("default", scale=(0.35, 1.0), flip=True),
         Augmentation("d2l", scale=(0.08, 1.0), flip=True),
-        Augmentation("dihedral", scale=(0.8, 1.0), ratio=(0.9, 1 / 0.9), symmetries=True),
+        Augmentation("dihedral", scale=(0.8, 1.0), ratio=(0.9, 1 / 0.9), symmetries=tuple(range(8))),
+        Augmentation("rotations", scale=(0.8, 1.0), ratio=(0.9, 1 / 0.9), symmetries=(0, 1, 2, 3)),
+        Augmentation("mirrors", scale=(0.8, 1.0), ratio=(0.9, 1 / 0.9), symmetries=(0, 2, 4, 6)),
     )
 }
 
@@ -73,7 +114,7 @@ def augment(
     """
     part = cut(pixels, size, augmentation, seed=seed, epoch=epoch, sample_id=sample_id)
     view = resized(part.pixels, size, interpolation)
-    return np.ascontiguousarray(np.rot90(view[:, ::-1] if part.mirrored else view, part.turns))
+    return turned(view, part.mirrored, part.turns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +149,9 @@ def cut(
         part = pixels[top : top + height, left : left + width]
     mirrored, turns = False, 0
     if augmentation.symmetries:
-        turn = int(random.integers(8))
-        mirrored, turns = turn >= 4, turn % 4
+        mirrored, turns = Symmetry.of(
+            augmentation.symmetries[int(random.integers(len(augmentation.symmetries)))]
+        )
     elif augmentation.flip:
         mirrored = bool(random.random() < 0.5)
     return Cut(np.ascontiguousarray(part), mirrored, turns)

@@ -18,6 +18,7 @@ from headstart.data.audit_table import AuditTable
 from headstart.data.dataset import told_apart
 from headstart.data.duplicates import equal, same_pixels
 from headstart.data.findings import SEVERITIES, Example, Finding, by_severity
+from headstart.data.fit import long_class, lost_by_class
 from headstart.data.listing import Listing, path_order
 from headstart.data.pictures import Files
 from headstart.data.preprocess import Preprocess
@@ -70,6 +71,11 @@ class Checked:
                 found[self.table.classes[label]][split] = n
         return found
 
+    def lost(self) -> dict[str, float]:
+        """Share of the pixels of each class that the network never sees, 0-1."""
+        table = self.table
+        return lost_by_class(table.facts.sizes(), table.labels, table.classes, self.preprocess)
+
     def parts(self) -> list[str]:
         """The parts that there are, in order."""
         return [split for split in SPLITS if np.any(self.table.splits == split)]
@@ -92,6 +98,8 @@ class Checked:
             "files": len(self.table.listing.entries),
             "pictures": len(self.table.paths),
             "classes": self.counts(),
+            "fit": self.preprocess.fit,
+            "pixels_lost": {name: round(share, 4) for name, share in self.lost().items()},
             "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(self.notes),
         }
@@ -143,6 +151,7 @@ def check(
     exclude: Sequence[str] = (),
     selection: float = 0.2,
     workers: int | None = None,
+    choose_fit: bool = False,
 ) -> Checked:
     """Looks at every file of a data set. Nothing in it is changed.
 
@@ -153,6 +162,7 @@ def check(
         exclude: Patterns to leave out.
         selection: Part of train that training would set aside.
         workers: Threads that read pictures.
+        choose_fit: As for `headstart.data.dataset.load_dataset`.
 
     Raises:
         DataError: HS-DATA-001, -002: there is nothing to look at; -050 to -052, -056, -057: nobody knows what
@@ -184,6 +194,22 @@ def check(
         assignment = assign_splits(given, labels, hashes, classes, groups=groups, selection=selection)
         splits, reported = assignment.splits, assignment.reported
         notes = (*notes, *assignment.notes)
+        if choose_fit and preprocess.fit == "crop":
+            train = splits == "train"
+            long = long_class(read.facts.sizes()[train], labels[train], classes)
+            if long is not None:
+                padded = replace(preprocess, fit="pad")
+                if any(fault.kind == "too-large" for fault in results.faults.values()):  # for the crop only
+                    checked = check(
+                        data,
+                        preprocess=padded,
+                        options=options,
+                        exclude=exclude,
+                        selection=selection,
+                        workers=workers,
+                    )
+                    return replace(checked, notes=(long.line("pad"), *checked.notes))
+                preprocess, notes = padded, (long.line("pad"), *notes)
     elif not any(given):
         reported = ""
     table = AuditTable(listing, classes, entries, labels, splits, reported, read, left_out)

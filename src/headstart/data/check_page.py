@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from headstart.console import counted
 from headstart.data.check import Checked
 from headstart.data.findings import SEVERITIES, Example, Finding
+from headstart.data.fit import lost_shares
 from headstart.data.formats import UnreadableImage, read_file
 from headstart.errors import MissingExtraError
 from headstart.storage import write_atomic
@@ -22,6 +26,7 @@ THUMBNAIL = 272  # pixels of the long side: sharp at 136 on fine screens
 GROUPS_SHOWN = 8  # of each finding
 PICTURES_SHOWN = 4  # of each group
 LINES_SHOWN = 10
+SEEN_CLASSES = 12  # whose evaluation view is shown
 CLASSES_SHOWN = 60
 WORDS = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "note": ("note", "notes")}
 
@@ -62,6 +67,7 @@ def _content(checked: Checked, name: str) -> dict[str, Any]:
     counts = checked.counts()
     largest = max((sum(row.values()) for row in counts.values()), default=0)
     thumbnails = _Thumbnails(checked)
+    lost = checked.lost()
     return {
         "name": name,
         "root": str(checked.root),
@@ -75,11 +81,19 @@ def _content(checked: Checked, name: str) -> dict[str, Any]:
                 "name": class_name,
                 "counts": [f"{row.get(part, 0):,}" for part in parts],
                 "all": f"{sum(row.values()):,}",
+                "lost": f"{lost[class_name]:.0%}" if class_name in lost else "",
                 "percent": round(100 * sum(row.values()) / max(1, largest), 1),
             }
             for class_name, row in list(counts.items())[:CLASSES_SHOWN]
         ],
         "hidden_classes": max(0, len(counts) - CLASSES_SHOWN),
+        "seen": _seen(checked, lost),
+        "fit": {
+            "crop": "the centre is cropped (--fit crop)",
+            "pad": "nothing is cut away (--fit pad)",
+            "squash": "squeezed into a square, then its centre (--fit squash)",
+        }[checked.preprocess.fit],
+        "size": checked.preprocess.img_size,
         "notes": checked.notes,
         "findings": [_card(finding, thumbnails) for finding in checked.findings],
         "version": versions().get("headstart", ""),
@@ -109,9 +123,53 @@ class _Thumbnails:
         except UnreadableImage:
             return ""
         image.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2.0)
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=80)
-        return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+        return _address(image)
+
+
+def _seen(checked: Checked, lost: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Of some classes the median picture and that which loses most: as it is, and as the network sees it."""
+    table, views = checked.table, _EvaluationViews(checked)
+    shares = lost_shares(table.facts.sizes(), checked.preprocess)
+    found = []
+    for name in sorted(lost, key=lambda name: -lost[name])[:SEEN_CLASSES]:
+        rows = np.flatnonzero(table.labels == table.classes.index(name))
+        rows = rows[np.argsort(shares[rows], kind="stable")]
+        shown = dict.fromkeys((int(rows[(len(rows) - 1) // 2]), int(rows[-1])))
+        pictures = [
+            {
+                "path": table.paths[i],
+                "picture": views.thumbnails.of(table.paths[i]),
+                "view": view,
+                "lost": f"{shares[i]:.0%}",
+            }
+            for i in shown
+            if (view := views.of(table.paths[i]))
+        ]
+        found.append({"name": name, "lost": f"{lost[name]:.0%}", "pictures": pictures})
+    return found
+
+
+class _EvaluationViews:
+    """The squares that the network gets, before they are standardised, as ``data:`` addresses."""
+
+    def __init__(self, checked: Checked) -> None:
+        self.thumbnails = _Thumbnails(checked)
+        self._checked = checked
+
+    def of(self, path: str) -> str:
+        """Of a picture; empty where it cannot be read any more."""
+        preprocess = self._checked.preprocess
+        try:
+            pixels = preprocess.resized(preprocess.rgb(read_file(self._checked.root / path)))
+        except UnreadableImage:
+            return ""
+        return _address(Image.fromarray(preprocess.evaluation_crop(pixels)))
+
+
+def _address(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _card(finding: Finding, thumbnails: _Thumbnails) -> dict[str, Any]:

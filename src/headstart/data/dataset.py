@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ from headstart import console
 from headstart.data.audit import audit
 from headstart.data.audit_table import AuditTable
 from headstart.data.cache import Cache
+from headstart.data.fit import Sizes, long_class
 from headstart.data.images import RANGE_GUESSED, intensity_range
 from headstart.data.listing import Entries, Entry, Listing
 from headstart.data.lock import LockRow, left_out_rows, soft_label, write_lock
@@ -60,6 +61,7 @@ class Dataset:
         soft: Probabilities that a table gives, float32 [n, len(soft_classes)]; None where there are none. The
             label is the likeliest class. Training learns them, see `targets`; results are of the label.
         soft_classes: Their classes, in the order of the table.
+        sizes: Width and height of the pictures, upright, of the part that is used, pixels [n, 2].
     """
 
     root: Path
@@ -76,6 +78,7 @@ class Dataset:
     reported_split: str
     soft: NDArray[np.float32] | None = None
     soft_classes: tuple[str, ...] = ()
+    sizes: Sizes = field(default_factory=lambda: np.zeros((0, 2), np.int32))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -187,6 +190,8 @@ def load_dataset(
     cache: Cache | None = None,
     require_split: bool = True,
     watch: Callable[[int, int], object] | None = None,
+    choose_fit: bool = False,
+    why: str = "",
 ) -> tuple[Dataset, Pictures]:
     """Reads every file once: hashed, decoded to its end, resized, kept in memory.
 
@@ -206,6 +211,9 @@ def load_dataset(
             nothing is carved, class folders alone are all ``test``, and without ``preprocess.intensity``
             the range of a picture with a high bit depth is guessed from it alone, as in prediction.
         watch: Called with how many files were read, of how many.
+        choose_fit: Whether pictures are padded instead of cropped where `headstart.data.fit` says so of those
+            that train; read it from ``pictures.preprocess``.
+        why: Said first of all notes.
 
     Returns:
         The table and its pictures; same order, same length.
@@ -245,6 +253,23 @@ def load_dataset(
         selection=selection,
         split_needed=require_split,
     )
+    if choose_fit and preprocess.fit == "crop":
+        train = assignment.splits == "train"
+        long = long_class(read.facts.sizes()[train], labels[train], classes)
+        if long is not None:  # read again: rare, and what most data sets need not wait for
+            return load_dataset(
+                data,
+                preprocess=replace(preprocess, fit="pad"),
+                options=options,
+                exclude=exclude,
+                selection=selection,
+                workers=workers,
+                memory_limit=memory_limit,
+                cache=cache,
+                require_split=require_split,
+                watch=watch,
+                why=long.line("pad"),
+            )
     kept = [held[i] for i in ok]
     files = files.of(ok)
     wait_for_range = require_split and preprocess.intensity is None
@@ -269,6 +294,7 @@ def load_dataset(
     )
     findings = audit(table, preprocess, training=require_split)
     notes = (
+        *filter(None, (why,)),
         *listing.notes,
         *assignment.notes,
         *(finding.line() for finding in findings),
@@ -296,6 +322,7 @@ def load_dataset(
         reported_split=assignment.reported,
         soft=_soft(listing, files.names),
         soft_classes=listing.soft_classes,
+        sizes=read.facts.sizes(),
     )
     return dataset, pictures
 

@@ -126,6 +126,10 @@ class FactsColumns(Sequence[PictureFacts]):
         look = self._looks[index * LOOK_BYTES : (index + 1) * LOOK_BYTES].hex()
         return PictureFacts(name, mode, width, height, (red, green, blue), contrast, look)
 
+    def sizes(self) -> NDArray[np.int32]:
+        """Width and height of each, pixels [n, 2]."""
+        return np.array(self._size, np.int32).reshape(-1, 2)
+
     def looks(self) -> NDArray[np.uint8]:
         """The hashes as rows: uint8 [n, `LOOK_BYTES`]."""
         return np.frombuffer(bytes(self._looks), np.uint8).reshape(len(self), LOOK_BYTES)

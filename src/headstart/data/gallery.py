@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from headstart.data.dataset import Dataset
+from headstart.data.fit import lost_by_class, lost_share
 from headstart.data.pictures import Pictures
 from headstart.data.views import Views
 from headstart.fonts import Line, shortened
@@ -179,9 +180,11 @@ def sample_of_class(dataset: Dataset, label: int, count: int, seed: int) -> list
 
 
 def _draw_class(page: _Page, views: Views, label: int, chosen: Sequence[int], x: int, width: int) -> None:
-    dataset = views.dataset
+    dataset, preprocess = views.dataset, views.pictures.preprocess
     count = int((dataset.labels == label).sum())
-    _class_heading(page, dataset.classes[label], _counted(count), x, width)
+    name = dataset.classes[label]
+    lost = lost_by_class(dataset.sizes, dataset.labels, dataset.classes, preprocess)[name]
+    _class_heading(page, name, _counted(count) + _cut(lost), x, width)
     page.y += 6
     step = SAMPLE_TILE + GAP
     for column, index in enumerate(chosen):
@@ -190,9 +193,15 @@ def _draw_class(page: _Page, views: Views, label: int, chosen: Sequence[int], x:
         page.tile(original, left, page.y, SAMPLE_TILE)
         for row, view in enumerate((views.random(index, 0), views.evaluation(index)), start=1):
             page.tile(Image.fromarray(view), left, page.y + row * step, SAMPLE_TILE)
-        caption = f"{original.width} × {original.height}"
+        lost = lost_share(original.width, original.height, preprocess)
+        caption = f"{original.width} × {original.height}{_cut(lost)}"
         _caption(page, caption, left, page.y + 3 * step - GAP)
     page.y += 3 * step - GAP + 24
+
+
+def _cut(share: float) -> str:
+    """What evaluation does not see of the pixels."""
+    return f" · {share:.0%} cut" if share else ""
 
 
 def _caption(page: _Page, text: str, x: int, y: int) -> None:
@@ -207,7 +216,12 @@ def _row_labels(page: _Page, views: Views) -> None:
     rows = (
         ("picture", "as it is", ""),
         ("training view", "one of many,", f"augment {views.augmentation.name}"),
-        ("evaluation view", "what the network", f"sees: {size} × {size}"),
+        (
+            "evaluation view",
+            "what the network",
+            f"sees: {size} × {size}",
+            f"fit {views.pictures.preprocess.fit}",
+        ),
     )
     for row, (heading, *notes) in enumerate(rows):
         y = top + row * step + SAMPLE_TILE // 2 - 22

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,15 @@ from typing import Any
 from headstart import console
 from headstart.data.augment import AUGMENTATIONS
 from headstart.data.dataset import load_dataset
+from headstart.data.fit import lost_by_class
 from headstart.data.gallery import draw_class_samples, draw_lesson_grid
+from headstart.data.listing import listed
 from headstart.data.preprocess import Preprocess
 from headstart.data.sources import SourceOptions
 from headstart.data.views import Views
 from headstart.errors import ConfigError, nearest
+
+SHOWN_CLASSES = 12
 
 
 def show(
@@ -30,6 +34,7 @@ def show(
     exclude: Sequence[str] = (),
     options: SourceOptions | None = None,
     name: str = "",
+    choose_fit: bool = False,
 ) -> list[Path]:
     """Draws ``lesson.png`` and ``classes.png``; returns their paths.
 
@@ -45,6 +50,7 @@ def show(
         exclude: Patterns to leave out.
         options: What is said of the source.
         name: Of the data set, for the titles; default: its folder's name.
+        choose_fit: As for `load_dataset`.
 
     Raises:
         ConfigError: HS-CONFIG-006, no such augmentation.
@@ -57,12 +63,28 @@ def show(
             fix="Augmentations: " + ", ".join(AUGMENTATIONS) + ".",
         )
     dataset, pictures = load_dataset(
-        data, preprocess=preprocess, options=options, exclude=exclude, selection=selection
+        data,
+        preprocess=preprocess,
+        options=options,
+        exclude=exclude,
+        selection=selection,
+        choose_fit=choose_fit,
     )
-    for line in (dataset.tree(), *dataset.notes):
+    lost = lost_by_class(dataset.sizes, dataset.labels, dataset.classes, pictures.preprocess)
+    for line in (dataset.tree(), *dataset.notes, lost_line(lost, pictures.preprocess)):
         console.say(line)
     lesson, classes = output / "lesson.png", output / "classes.png"
     draw_lesson_grid(dataset, pictures, lesson, name=name)
     views = Views(dataset, pictures, AUGMENTATIONS[augment], from_originals, seed)
     draw_class_samples(views, classes, per_class=per_class, name=name)
     return [lesson, classes]
+
+
+def lost_line(lost: Mapping[str, float], preprocess: Preprocess) -> str:
+    """What the network does not see of each class, for a person; the classes that lose most first."""
+    size = f"{preprocess.img_size} x {preprocess.img_size}"
+    if not any(lost.values()):
+        return f"the evaluation view ({preprocess.fit}, {size}) shows every pixel"
+    order = sorted(lost, key=lambda name: -lost[name])
+    shares = listed([f"{lost[name]:.0%} of '{name}'" for name in order], SHOWN_CLASSES)
+    return f"the evaluation view ({preprocess.fit}, {size}) cuts away, of the pixels: {shares}"

@@ -129,6 +129,12 @@ def report_lines(result: Summary, *, place: str = "") -> list[str]:
         f"accuracy {result['accuracy']['value']:.3f} "
         f"(95 % interval {low:.3f} to {high:.3f}, n = {n} pictures of {place}, {note})"
     )
+    acts = result.get("balance", "none") != "none"
+    if acts:
+        lines.append(
+            f"balanced accuracy {with_interval(result['balanced_accuracy'])}, "
+            "the mean of the classes' recalls: each class counts alike, as it did in training"
+        )
     baseline = result["majority_baseline"]
     lines.append(f"always saying '{printable(baseline['class'])}': {baseline['value']:.3f} (n = {n})")
     for key, label in (
@@ -138,7 +144,7 @@ def report_lines(result: Summary, *, place: str = "") -> list[str]:
         (f"top_{TOP_K}_accuracy", f"top-{TOP_K} accuracy"),
         ("nll", "log loss"),
     ):
-        if key in result:
+        if key in result and not (acts and key == "balanced_accuracy"):
             lines.append(f"{label} {with_interval(result[key])}")
     if result["without_truth"]:
         lines.append(f"{result['without_truth']} pictures without a known class are not counted.")

@@ -21,6 +21,10 @@ from headstart.model import ranks
 from headstart.model.features import Activations
 from headstart.model.inputs import Loader
 from headstart.model.precision import Format
+from headstart.training.balance import Draws, balanced_draws
+
+REPEAT = 1_000_000
+"""So many epochs apart are the random views of a picture that comes again within one."""
 
 Batch = tuple[Tensor, Tensor]
 
@@ -28,7 +32,7 @@ Batch = tuple[Tensor, Tensor]
 class Batches(Protocol):
     """An epoch's batches: (network input [B, ...], labels int64 [B] or probabilities [B, C]).
 
-    Each picture once in one process.
+    Each picture once in one process, unless classes are balanced by how often they come.
     """
 
     @property
@@ -77,6 +81,7 @@ class Shuffled:
     targets: NDArray[np.int64] | NDArray[np.float32]
     batch_size: int
     seed: int
+    balanced: bool
 
     @property
     def steps(self) -> int:
@@ -91,7 +96,15 @@ class Shuffled:
 
     def positions(self, number: int, batch: int) -> NDArray[np.int64]:
         start, stop = self._bounds()[batch]
-        return order(len(self.targets), seed=self.seed, epoch=number)[start:stop]
+        return self.draws(number).positions[start:stop]
+
+    def draws(self, number: int) -> Draws:
+        """The pictures of epoch ``number``."""
+        if self.balanced:
+            labels = (self.targets if self.targets.ndim == 1 else self.targets.argmax(1)).astype(np.int64)
+            return balanced_draws(labels, seed=self.seed, epoch=number)
+        n = len(self.targets)
+        return Draws(order(n, seed=self.seed, epoch=number), np.zeros(n, np.int64))
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,7 @@ class CachedViews(Shuffled):
     Attributes:
         activations: Row v * n + i is view v of picture i.
         targets: Labels int64 [n], or probabilities float32 [n, C].
+        balanced: Whether each class comes equally often, some pictures in several views.
     """
 
     activations: Activations
@@ -108,17 +122,18 @@ class CachedViews(Shuffled):
     batch_size: int
     seed: int
     fmt: Format
+    balanced: bool = False
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
         n = len(self.targets)
         views = len(self.activations) // n
-        shuffled = order(n, seed=self.seed, epoch=number)
+        draws = self.draws(number)
         # Each picture goes through all its views before one comes again, starting anywhere.
         first = np.random.default_rng((self.seed, 0x71E3)).integers(0, views, n)
         for bounds in self._bounds()[done:]:
             start, stop = ranks.own_part(*bounds)
-            chosen = shuffled[start:stop]
-            inputs = self.activations.rows((first[chosen] + number) % views * n + chosen)
+            chosen, again = draws.positions[start:stop], draws.repeats[start:stop]
+            inputs = self.activations.rows((first[chosen] + number + again) % views * n + chosen)
             yield self.fmt.inputs(inputs), torch.from_numpy(self.targets[chosen]).to(self.fmt.device)
 
 
@@ -130,6 +145,7 @@ class LiveViews(Shuffled):
         view: uint8 [S, S, 3] of (picture's position 0..n-1, epoch), or a `Cut`; called from threads.
         targets: Labels int64 [n], or probabilities float32 [n, C].
         loader: Makes the network's inputs of the views.
+        balanced: As for `CachedViews`.
     """
 
     view: Callable[[int, int], Pixels | Cut]
@@ -137,11 +153,16 @@ class LiveViews(Shuffled):
     loader: Loader
     batch_size: int
     seed: int
+    balanced: bool = False
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
-        shuffled = order(len(self.targets), seed=self.seed, epoch=number)
+        draws = self.draws(number)
         bounds = [ranks.own_part(*whole) for whole in self._bounds()[done:]]
-        groups = [shuffled[start:stop] for start, stop in bounds]
-        inputs = self.loader.batches(lambda position: self.view(position, number), groups)
-        for group, batch in zip(groups, inputs, strict=True):
-            yield batch, torch.from_numpy(self.targets[group]).to(batch.device)
+
+        def view(place: int) -> Pixels | Cut:
+            return self.view(int(draws.positions[place]), number + REPEAT * int(draws.repeats[place]))
+
+        inputs = self.loader.batches(view, [np.arange(start, stop) for start, stop in bounds])
+        for (start, stop), batch in zip(bounds, inputs, strict=True):
+            targets = self.targets[draws.positions[start:stop]]
+            yield batch, torch.from_numpy(targets).to(batch.device)

@@ -22,13 +22,11 @@ from headstart.errors import RunError
 from headstart.model import ranks
 from headstart.training.batches import Batches
 from headstart.training.checkpoint import Checkpoint, Saved, State
-from headstart.training.progress import Epoch, EpochHook, Progress
+from headstart.training.progress import Epoch, EpochHook, Progress, Scores
 from headstart.training.recipes import Recipe
 from headstart.training.step import Groups, Stepper
 
-__all__ = ["Epoch", "EpochHook", "Fitted", "TrainingLoop"]
-
-Scores = tuple[float, float]  # loss, accuracy
+__all__ = ["Epoch", "EpochHook", "Fitted", "Scores", "TrainingLoop"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ class TrainingLoop:
         recipe: Optimiser, schedule, number of epochs, interpolation, what to keep.
         groups: Parameter groups with ``name``, ``params``, ``lr`` and ``weight_decay``.
         forward: The network under the number format of this run, inputs -> logits [B, C].
-        evaluate: Loss and accuracy as the network is now, on the pictures that choose the epoch; both nan
-            where there are none.
+        evaluate: Scores of the network as it is now, on the pictures that choose the epoch; nan where there
+            are none.
         on_epoch: Called with each row.
         on_best: Called before that, if the epoch is the best so far: while the network still has its weights.
         before: The row of the model as it comes in, if that is worth keeping: it is kept where nothing is
@@ -78,6 +76,7 @@ class TrainingLoop:
         picture_names: Of a batch, by epoch (from 1) and place in it (from 0).
         out_of_time: Asked before each step; if it says yes, training ends as by Ctrl-C.
         alone: A context in which gradients are not yet exchanged between processes.
+        class_weights: As for `Stepper`.
     """
 
     network: nn.Module
@@ -96,6 +95,7 @@ class TrainingLoop:
     picture_names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: ()
     out_of_time: Callable[[], bool] = lambda: False
     alone: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+    class_weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.progress = Progress(before=self.before, best=self.before, micro_batch=self.micro_batch)
@@ -129,6 +129,7 @@ class TrainingLoop:
             micro_batch=self.progress.micro_batch,
             rate_scale=self.progress.rate_scale,
             alone=self.alone,
+            class_weights=self.class_weights,
         )
 
     def run(self) -> Fitted:
@@ -206,20 +207,22 @@ class TrainingLoop:
         trained = time.perf_counter() - started
         last = number * batches.steps - 1  # also where it was done before a checkpoint
         stepper.set_rates(last)
-        val_loss, val_accuracy = self.evaluate()
-        if math.isfinite(val_accuracy) and not math.isfinite(val_loss):
+        scores = self.evaluate()
+        if math.isfinite(scores.accuracy) and not math.isfinite(scores.loss):
             raise self.diverged(last, batches.steps - 1)
         return Epoch(
             epoch=number,
             stage=self.stage,
             train_loss=progress.loss_sum / progress.seen,
             train_accuracy=progress.correct / progress.seen,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
+            val_loss=scores.loss,
+            val_accuracy=scores.accuracy,
             lr_backbone=stepper.rate_of("backbone"),
             lr_head=stepper.rate_of("head"),
             images_per_second=progress.seen / trained,
             seconds=time.perf_counter() - started,
+            val_balanced_loss=scores.balanced_loss,
+            val_balanced_accuracy=scores.balanced_accuracy,
         )
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -288,14 +291,18 @@ def interpolations(
         start: Those before the first one.
         row: Of the last epoch.
         shares: Of the last epoch's weights, above 0 and up to 1.
-        evaluate: Loss and accuracy of the network as it is.
+        evaluate: Scores of the network as it is.
     """
     end = copy_of(network)
     for share in shares:
         state = mixed(start, end, share)
         network.load_state_dict(state)
-        loss, accuracy = evaluate()
-        yield dataclasses.replace(row, val_loss=loss, val_accuracy=accuracy), state, share
+        yield with_scores(row, evaluate()), state, share
+
+
+def with_scores(row: Epoch, scores: Scores) -> Epoch:
+    """The row with other figures on the pictures that choose."""
+    return dataclasses.replace(row, **{f"val_{name}": value for name, value in scores._asdict().items()})
 
 
 def mixed(start: State, end: State, share: float) -> State:
@@ -308,10 +315,8 @@ def mixed(start: State, end: State, share: float) -> State:
 
 def is_better(row: Epoch, best: Epoch | None) -> bool:
     """The rule that chooses an epoch: higher accuracy on the selection part; equal: lower loss; equal: the
-    earlier one."""
-    if best is None:
-        return True
-    return (row.val_accuracy, -row.val_loss) > (best.val_accuracy, -best.val_loss)
+    earlier one. Where classes are balanced, both are."""
+    return best is None or row.rank > best.rank
 
 
 class DivergedError(Exception):

@@ -76,6 +76,7 @@ def sweep(
     forward: Callable[[Tensor], Tensor],
     micro_batch: int | None = None,
     alone: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+    class_weights: Tensor | None = None,
 ) -> list[Point]:
     """Steps at rising rates on training pictures; network and random numbers are afterwards as before.
 
@@ -87,13 +88,23 @@ def sweep(
         forward: As for `TrainingLoop`.
         micro_batch: As for `TrainingLoop`.
         alone: As for `TrainingLoop`.
+        class_weights: As for `Stepper`.
 
     Raises:
         RunError: HS-RUN-011 and -031, as `Stepper.step`.
         KeyboardInterrupt: Ctrl-C, here or in another process.
     """
     found: list[Point] = []
-    stepper = Stepper(recipe, groups, forward, STEPS, micro_batch=micro_batch, rates=factor_of, alone=alone)
+    stepper = Stepper(
+        recipe,
+        groups,
+        forward,
+        STEPS,
+        micro_batch=micro_batch,
+        rates=factor_of,
+        alone=alone,
+        class_weights=class_weights,
+    )
     with as_before(network), console.progress(STEPS, "learning rates", "steps") as advance:
         network.train(recipe.batch_norm == "train")
         smooth = Smooth()

@@ -13,6 +13,7 @@ from headstart import console
 from headstart.config import Refit, TrainConfig
 from headstart.launch import place
 from headstart.model.precision import Format
+from headstart.training.balance import ClassSizes
 from headstart.training.budget import (
     Forecast,
     Pace,
@@ -39,7 +40,9 @@ class Plan:
         steps_per_epoch: Optimiser steps per epoch.
         device_views: Whether the accelerator resizes and turns the random views, instead of Pillow.
         refit: ``train`` or ``all``: what trains once more when the choice is made; else ``none``.
+        sizes: The largest and the smallest class that train.
         first_step: What was found of an accelerator's first step (`headstart.training.first_step`).
+        turned: Why pictures are not mirrored, if that was found (`headstart.training.turned`).
         budget: The time that was given, as it was written.
         forecast: Seconds that the stages take, as measured before.
         pace: What was measured.
@@ -58,7 +61,9 @@ class Plan:
     steps_per_epoch: int
     device_views: bool = False
     refit: Refit = "none"
+    sizes: ClassSizes | None = None
     first_step: tuple[str, ...] = field(default=(), compare=False)
+    turned: str = field(default="", compare=False)
     budget: str | None = field(default=None, compare=False)
     forecast: Forecast | None = field(default=None, compare=False)
     pace: Pace | None = field(default=None, compare=False)
@@ -66,7 +71,9 @@ class Plan:
     def measured(self) -> dict[str, Any]:
         """What clocks and the first step said, for ``config.yaml``: it chose the plan and decides nothing any
         more."""
-        first_step = {"first_step": list(self.first_step)} if self.first_step else {}
+        first_step: dict[str, Any] = {"first_step": list(self.first_step)} if self.first_step else {}
+        if self.turned:
+            first_step["turned"] = self.turned
         if self.forecast is None or self.pace is None:
             return dict(first_step)
         return first_step | {
@@ -103,6 +110,15 @@ class Plan:
         """Whether a sweep is still to choose the learning rate."""
         return self.config.lr == "find" and self.epochs > 0
 
+    def with_views(self, augmentation: str, why: str) -> Plan:
+        """The plan with other random views, as a run of its settings will have it."""
+        return dataclasses.replace(
+            self,
+            config=dataclasses.replace(self.config, augment=augmentation),
+            recipe=dataclasses.replace(self.recipe, augmentation=augmentation),
+            turned=why,
+        )
+
     def with_rate(self, lr: float) -> Plan:
         """The plan at this learning rate, as a run of its settings will have it."""
         return dataclasses.replace(
@@ -124,8 +140,9 @@ class Plan:
         if self.recipe.head_init == "probe" and self.recipe.interpolation:
             candidates = "the probe, the last epoch or a mix of both, whichever has"
             order = "the nearer to the probe"
+        accuracy = "accuracy" if self.recipe.balance == "none" else "balanced accuracy"
         return (
-            f"kept: {candidates} the highest accuracy on {self.selection_pictures} selection pictures "
+            f"kept: {candidates} the highest {accuracy} on {self.selection_pictures} selection pictures "
             f"(equal: the lower loss, then {order})"
         )
 
@@ -144,6 +161,8 @@ class Plan:
         """The plan for a person."""
         recipe = self.recipe
         lines = []
+        if recipe.balance != "none" and self.sizes is not None:
+            lines.append(self.sizes.line(recipe.balance))
         if recipe.head_init == "probe":
             lines.append(
                 f"probe: logistic regression on the frozen features of {self.train_pictures} pictures, "
@@ -184,6 +203,7 @@ class Plan:
             elif self.config.epochs == 0:
                 why = "no epochs are asked for"
             lines.append(f"kept: the probe, as {why}")
+        lines += [self.turned] if self.turned else []
         processes = place().size
         if processes > 1 and self.epochs and recipe.batch_norm == "train" and self.fmt.device == "cpu":
             lines.append("BatchNorm sees each process' part of a batch: it is synchronised on GPUs only")

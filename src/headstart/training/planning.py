@@ -18,11 +18,12 @@ from headstart.launch import place
 from headstart.model.classifier import HEAD, Classifier
 from headstart.model.precision import Format, choose_device, choose_precision
 from headstart.training import lr_find
+from headstart.training.balance import ClassSizes
 from headstart.training.batches import Slices
 from headstart.training.budget import PLANNED, Budget, Pace, Pictures, Work, forecast, shorter
 from headstart.training.frozen_views import Reuse
 from headstart.training.plan import Plan
-from headstart.training.recipes import Recipe, Trains, resolve_recipe
+from headstart.training.recipes import Recipe, Trains, chooses_fit, resolve_recipe
 from headstart.training.speed import Memory, Stopwatch, Way, fastest, key_of
 
 CACHE_LIMIT = 6 * 2**30  # bytes of cached activations; fixed, so that a plan does not depend on free memory
@@ -45,7 +46,7 @@ def make_plan(
         config: The settings.
         model: The target model; stays as it is.
         dataset: The pictures.
-        preprocess: Makes their pixels.
+        preprocess: Makes their pixels, as the pictures themselves decided where nobody else did.
         budget: The time that is left; None: as long as the recipe takes.
         cache: Where activations of earlier runs are, which cost no time; None: nothing is kept.
 
@@ -55,6 +56,10 @@ def make_plan(
     """
     recipe = resolve_recipe(config)
     config = dataclasses.replace(config, selection=recipe.selection)
+    sizes = ClassSizes.of(dataset.labels[dataset.indices("train")], dataset.classes)
+    recipe = dataclasses.replace(recipe, balance=sizes.decided(recipe.balance))
+    if chooses_fit(config, recipe):
+        recipe = dataclasses.replace(recipe, fit=preprocess.fit)
     device = choose_device(config.device)
     n_selection = len(dataset.indices("selection")) if recipe.selection > 0 else 0
     if n_selection == 0 and recipe.selection > 0:
@@ -87,6 +92,7 @@ def make_plan(
             steps_per_epoch=len(Slices(pictures.train, recipe.batch_size).bounds()),
             device_views=fmt.accelerated and not cut_from_originals(recipe),
             refit=allowed_refit(config.refit or "none", n_selection),
+            sizes=sizes,
         )
 
     plan = draft(recipe, config.freeze)
@@ -225,6 +231,7 @@ def resolved(plan: Plan, preprocess: Preprocess) -> Plan:
         refit=plan.refit,
         freeze=plan.cut,
         head_init=None if plan.config.strategy == "probe" else recipe.head_init,
+        balance=recipe.balance,
         epochs=recipe.epochs if trains or recipe.epochs == 0 else None,
         lr=("find" if plan.finds_rate else recipe.lr) if trains else None,
         batch_size=recipe.batch_size if trains else None,

@@ -40,11 +40,11 @@ class Probe:
         weight: float32 [C, D], acts on raw (neither centred nor scaled) features.
         bias: float32 [C].
         strength: The chosen L2 strength: the objective is mean cross-entropy + strength / 2 * ||W||^2, on
-            centred features of unit mean variance.
+            centred features of unit mean variance. The mean is weighted if pictures have weights.
         out_of_fold: float64 [n, C]; probabilities of each picture by a probe that did not see it
             (empty where cross-validation was not possible).
         table: (strength, out-of-fold negative log-likelihood, out-of-fold accuracy) per strength tried, from
-            strong to weak; it ends where the loss has clearly risen again.
+            strong to weak; it ends where the loss has clearly risen again. Weighted means, too.
         note: Why cross-validation was not possible, or an empty string.
     """
 
@@ -61,6 +61,7 @@ def fit_probe(
     labels: np.ndarray,
     n_classes: int,
     groups: np.ndarray,
+    weights: np.ndarray | None = None,
     soft: np.ndarray | None = None,
 ) -> Probe:
     """Fits the probe; deterministic.
@@ -70,12 +71,14 @@ def fit_probe(
         labels: int64 [n], 0 <= label < n_classes; every class at least once.
         n_classes: C.
         groups: [n]; pictures of one group (copies of each other) stay in one fold.
+        weights: float64 [n], above 0, of the pictures in every mean loss; None: all the same.
         soft: float [n, C], rows sum to 1: probabilities to learn and to be judged by, instead of the labels,
             which are then the likeliest class.
     """
     targets = torch.from_numpy(labels if soft is None else soft)
+    w = None if weights is None else torch.from_numpy(weights)
     with processor_threads(1 if features.numel() < SMALL else torch.get_num_threads()):
-        return _fit(features, labels, targets, n_classes, groups)
+        return _fit(features, labels, targets, n_classes, groups, w)
 
 
 def likeliest(targets: torch.Tensor) -> torch.Tensor:
@@ -83,11 +86,20 @@ def likeliest(targets: torch.Tensor) -> torch.Tensor:
     return targets if targets.ndim == 1 else targets.argmax(1)
 
 
+Weights = torch.Tensor | None
+"""Of the pictures, [n]; None: all the same."""
+
+
 def _fit(
-    features: torch.Tensor, labels: np.ndarray, targets: torch.Tensor, n_classes: int, groups: np.ndarray
+    features: torch.Tensor,
+    labels: np.ndarray,
+    targets: torch.Tensor,
+    n_classes: int,
+    groups: np.ndarray,
+    weights: Weights,
 ) -> Probe:
     if len(labels) * n_classes > LARGE or features.numel() > MANY:
-        return _fit_large(features.float(), labels, targets, n_classes, groups)
+        return _fit_large(features.float(), labels, targets, n_classes, groups, weights)
     small = features.numel() < SMALL
     x = features.double()
     # One scale for all features: to divide each by its own deviation makes noise of those that hardly move
@@ -106,27 +118,37 @@ def _fit(
         # A rough minimum chooses the same strength: losses differ by about 1e-5, in a tenth of the time.
         rough = coordinates if small else coordinates.float()
         tolerance = ROUGH if not small else CLOSE if len(labels) >= FEW else EXACT
-        paths, losses, fits = cross_validate(rough, targets, n_classes, folds, tolerance)
-        hits = [float((p.argmax(1) == labels).mean()) for p in paths]
+        paths, losses, fits = cross_validate(rough, targets, n_classes, folds, tolerance, weights)
+        hits = [mean_of(p.argmax(1) == labels, weights) for p in paths]
         best = int(np.argmin(losses))
         strength = STRENGTHS[best]
         out_of_fold = paths[best]
         if tolerance == CLOSE:
-            out_of_fold, _ = held_out(rough, targets, n_classes, folds, strength, fits[best], EXACT)
+            out_of_fold, _ = held_out(rough, targets, n_classes, folds, strength, fits[best], EXACT, weights)
         table = tuple(zip(STRENGTHS, losses, hits, strict=False))
 
     solution = None
     for step in STRENGTHS[: STRENGTHS.index(strength) + 1]:  # warm starts along the path
         tolerance = EXACT if small or step == strength else ROUGH
-        solution = minimise(coordinates, targets, n_classes, step, solution, tolerance)
+        solution = minimise(coordinates, targets, n_classes, step, solution, tolerance, weights=weights)
     assert solution is not None
     weight = (basis @ solution[:-1]) / scale
     bias = solution[-1] - mean @ weight
     return Probe(weight.T.float(), bias.float(), strength, out_of_fold, table, note)
 
 
+def mean_of(values: np.ndarray, weights: Weights) -> float:
+    """The mean over the pictures, weighted if they have weights."""
+    return float(np.average(values, weights=None if weights is None else weights.numpy()))
+
+
 def _fit_large(
-    features: torch.Tensor, labels: np.ndarray, targets: torch.Tensor, n_classes: int, groups: np.ndarray
+    features: torch.Tensor,
+    labels: np.ndarray,
+    targets: torch.Tensor,
+    n_classes: int,
+    groups: np.ndarray,
+    weights: Weights,
 ) -> Probe:
     """The same in float32, with one fold held out, in little more memory than one copy of the features."""
     folds = stratified_folds(labels, groups, FOLDS)
@@ -135,6 +157,8 @@ def _fit_large(
         np.argsort(~trains, kind="stable")
     )  # parts of a tensor take no memory of their own
     targets, fitted = targets[order], int(trains.sum())
+    w = None if weights is None else weights[order]
+    seen, unseen = (None, None) if w is None else (w[:fitted], w[fitted:])
     x, basis, mean, scale = rotated_in_parts(features, order)
 
     table: list[tuple[float, float, float]] = []
@@ -147,16 +171,16 @@ def _fit_large(
         loss = math.log(n_classes)
         for step in STRENGTHS:
             still = COMPARED * loss
-            solution = minimise(x[:fitted], targets[:fitted], n_classes, step, solution, ROUGH, still)
+            solution = minimise(x[:fitted], targets[:fitted], n_classes, step, solution, ROUGH, still, seen)
             weight, bias = solution[:-1], solution[-1]
-            loss, accuracy = loss_and_accuracy(x[fitted:], targets[fitted:], weight, bias)
+            loss, accuracy = loss_and_accuracy(x[fitted:], targets[fitted:], weight, bias, unseen)
             least = min((row[1] for row in table), default=math.inf)
             table.append((step, loss, accuracy))
             if loss < least:  # of equal ones, the strongest
                 strength, best = step, solution
             elif loss > CLEARLY * least:
                 break
-    solution = minimise(x, targets, n_classes, strength, best, ROUGH, STILL)
+    solution = minimise(x, targets, n_classes, strength, best, ROUGH, STILL, w)
     weight = (basis @ solution[:-1]) / scale
     bias = solution[-1] - mean @ weight
     return Probe(weight.T.contiguous(), bias, strength, np.zeros((0, n_classes)), tuple(table), note)
@@ -185,7 +209,11 @@ def rotated_in_parts(
 
 
 def loss_and_accuracy(
-    x: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    x: torch.Tensor,
+    targets: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    weights: Weights = None,
 ) -> tuple[float, float]:
     """Mean log loss (nats) and accuracy (0-1) of a linear classifier, some rows at a time.
 
@@ -194,14 +222,24 @@ def loss_and_accuracy(
         targets: int64 [n], or probabilities [n, C].
         weight: [D, C].
         bias: [C].
+        weights: Of the rows.
     """
-    loss, right = 0.0, 0
+    loss, right = 0.0, 0.0
     rows = max(1, CHUNK // weight.shape[1])
-    for part, truth in zip(torch.split(x, rows), torch.split(targets, rows), strict=True):
-        logits = torch.addmm(bias, part, weight)
-        loss += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
-        right += int((logits.argmax(1) == likeliest(truth)).sum())
-    return loss / len(targets), right / len(targets)
+    for start in range(0, len(targets), rows):
+        truth = targets[start : start + rows]
+        logits = torch.addmm(bias, x[start : start + rows], weight)
+        hits = logits.argmax(1) == likeliest(truth)
+        if weights is None:
+            loss += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
+            right += int(hits.sum())
+        else:
+            part = weights[start : start + rows]
+            losses = torch.nn.functional.cross_entropy(logits, truth, reduction="none")
+            loss += float((losses * part).sum())
+            right += float(part[hits].sum())
+    total = len(targets) if weights is None else float(weights.sum())
+    return loss / total, right / total
 
 
 def rotate(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -244,14 +282,19 @@ Fits = dict[int, torch.Tensor]
 
 
 def cross_validate(
-    x: torch.Tensor, targets: torch.Tensor, n_classes: int, folds: np.ndarray, tolerance: float
+    x: torch.Tensor,
+    targets: torch.Tensor,
+    n_classes: int,
+    folds: np.ndarray,
+    tolerance: float,
+    weights: Weights = None,
 ) -> tuple[list[np.ndarray], list[float], list[Fits]]:
     """Out-of-fold probabilities and their mean log loss for `STRENGTHS`, from strong to weak.
 
     Weak strengths cost most and win least: it stops where the loss has risen by `CLEARLY`.
 
     Args:
-        x, targets, n_classes, folds, tolerance: As for `held_out`.
+        x, targets, n_classes, folds, tolerance, weights: As for `held_out`.
 
     Returns:
         What `held_out` returns for each strength, and the losses between.
@@ -261,21 +304,21 @@ def cross_validate(
     fits: list[Fits] = []
     for strength in STRENGTHS:
         starts = fits[-1] if fits else {}
-        probabilities, found = held_out(x, targets, n_classes, folds, strength, starts, tolerance)
+        probabilities, found = held_out(x, targets, n_classes, folds, strength, starts, tolerance, weights)
         paths.append(probabilities)
         fits.append(found)
-        losses.append(mean_log_loss(probabilities, targets.numpy()))
+        losses.append(mean_of(log_losses(probabilities, targets.numpy()), weights))
         if losses[-1] > CLEARLY * min(losses):
             break
     return paths, losses, fits
 
 
-def mean_log_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Nats, of labels [n] or probabilities [n, C]."""
+def log_losses(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Nats, of each row: [n], by labels [n] or probabilities [n, C]."""
     if targets.ndim == 1:
         right = np.take_along_axis(probabilities, targets[:, None], 1)
-        return float(-np.log(right.clip(1e-12)).mean())
-    return float(-(targets * np.log(probabilities.clip(1e-12))).sum(1).mean())
+        return np.asarray(-np.log(right.clip(1e-12))[:, 0])
+    return np.asarray(-(targets * np.log(probabilities.clip(1e-12))).sum(1))
 
 
 def held_out(
@@ -286,6 +329,7 @@ def held_out(
     strength: float,
     starts: Fits,
     tolerance: float,
+    weights: Weights = None,
 ) -> tuple[np.ndarray, Fits]:
     """Probabilities of each picture by the probe of the other folds, float64 [n, C], and these probes.
 
@@ -297,12 +341,16 @@ def held_out(
         strength: L2 strength.
         starts: Where to start; empty: at zero.
         tolerance: As for `minimise`.
+        weights: Of the pictures.
     """
     probabilities = np.zeros((len(targets), n_classes))
     found: Fits = {}
     for fold in np.unique(folds).tolist():
         out = torch.from_numpy(folds == fold)
-        solution = minimise(x[~out], targets[~out], n_classes, strength, starts.get(fold), tolerance)
+        w = None if weights is None else weights[~out]
+        solution = minimise(
+            x[~out], targets[~out], n_classes, strength, starts.get(fold), tolerance, weights=w
+        )
         logits = x[out] @ solution[:-1] + solution[-1]
         probabilities[folds == fold] = logits.double().softmax(1).numpy()
         found[fold] = solution
@@ -317,6 +365,7 @@ def minimise(
     start: torch.Tensor | None,
     tolerance: float,
     still: float | None = None,
+    weights: Weights = None,
 ) -> torch.Tensor:
     """Weights and bias [D + 1, C] that minimise mean cross-entropy + strength / 2 * ||W||^2.
 
@@ -331,6 +380,7 @@ def minimise(
         start: Where to start, [D + 1, C]; None: at zero.
         tolerance: Largest slope at the end.
         still: The problem is large: it also ends where a step lowers the loss by less, nats.
+        weights: Of the pictures in the mean.
     """
     curvature = x.new_full((x.shape[1] + 1,), 0.25)  # of the logistic loss at probabilities of one half
     curvature[:-1] = 0.25 * mean_square(x) + strength
@@ -338,6 +388,7 @@ def minimise(
     if start is None:
         start = x.new_zeros(x.shape[1] + 1, n_classes)
     scaled = start.to(x.dtype) / step
+    weights = None if weights is None else weights.to(x.dtype)
     optimizer = Lbfgs(
         [scaled],
         max_iter=400,
@@ -349,7 +400,7 @@ def minimise(
 
     def objective() -> torch.Tensor:
         solution = scaled * step
-        loss, gradient = cross_entropy(x, targets, solution)
+        loss, gradient = cross_entropy(x, targets, solution, weights)
         gradient[:-1] += strength * solution[:-1]
         scaled.grad = gradient * step
         return loss + strength / 2 * solution[:-1].square().sum()
@@ -375,25 +426,31 @@ class Lbfgs(torch.optim.LBFGS):
 
 
 def cross_entropy(
-    x: torch.Tensor, targets: torch.Tensor, solution: torch.Tensor
+    x: torch.Tensor, targets: torch.Tensor, solution: torch.Tensor, weights: Weights = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean cross-entropy of a linear classifier and its gradient [D + 1, C], some rows at a time.
+    """(Weighted) mean cross-entropy of a linear classifier and its gradient [D + 1, C], some rows at a time.
 
     The logits of many pictures and classes together would not fit into memory.
     """
     loss, gradient = x.new_zeros(()), torch.zeros_like(solution)
     rows = max(1, CHUNK // solution.shape[1])
-    for part, truth in zip(torch.split(x, rows), torch.split(targets, rows), strict=True):
+    for start in range(0, len(x), rows):
+        part, truth = x[start : start + rows], targets[start : start + rows]
+        w = None if weights is None else weights[start : start + rows]
         logs = torch.addmm(solution[-1], part, solution[:-1]).log_softmax(1)
         if truth.ndim == 1:
             index = torch.arange(len(truth))
-            loss -= logs[index, truth].sum()
+            own = logs[index, truth]
             error = logs.exp_()
             error[index, truth] -= 1
         else:
             truth = truth.to(logs.dtype)
-            loss -= (logs * truth).sum()
+            own = (logs * truth).sum(1)
             error = logs.exp_().sub_(truth)
+        loss -= (own if w is None else own * w).sum()
+        if w is not None:
+            error *= w[:, None]
         gradient[:-1].addmm_(part.T, error)
         gradient[-1] += error.sum(0)
-    return loss / len(x), gradient / len(x)
+    total = len(x) if weights is None else weights.sum()
+    return loss / total, gradient / total

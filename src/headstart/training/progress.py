@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Scores(NamedTuple):
+    """What a network makes of some pictures; nan where there are none.
+
+    Attributes:
+        loss: Mean cross-entropy, nats.
+        accuracy: 0-1.
+        balanced_loss: The mean of the classes' mean losses; nan where classes are not balanced.
+        balanced_accuracy: The mean of their recalls; the same.
+    """
+
+    loss: float
+    accuracy: float
+    balanced_loss: float = math.nan
+    balanced_accuracy: float = math.nan
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of ``results.csv``. Accuracies are fractions 0-1, losses mean cross-entropies in nats."""
+    """One row of ``results.csv``. Accuracies are fractions 0-1, losses mean cross-entropies in nats.
+
+    The balanced figures are nan, and no columns, where classes are not balanced.
+    """
 
     epoch: int
     """0: the model before the first step, such as the probe."""
@@ -24,6 +45,22 @@ class Epoch:
     """Training pictures per second of the epoch, loading included, evaluation not."""
     seconds: float
     """Of the epoch, evaluation included."""
+    val_balanced_loss: float = math.nan
+    """On the same pictures: the mean of the classes' mean losses."""
+    val_balanced_accuracy: float = math.nan
+    """The mean of the classes' recalls."""
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether each class counts alike in what chooses."""
+        return not math.isnan(self.val_balanced_accuracy)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Higher is better: accuracy, then less loss; both balanced where classes are."""
+        if self.is_balanced:
+            return self.val_balanced_accuracy, -self.val_balanced_loss
+        return self.val_accuracy, -self.val_loss
 
 
 EpochHook = Callable[[Epoch], object]

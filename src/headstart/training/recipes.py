@@ -15,7 +15,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headstart.config import Fit, HeadInit, Strategy, TrainConfig
+from headstart.config import Balance, Fit, HeadInit, Strategy, TrainConfig
 from headstart.data.augment import AUGMENTATIONS
 from headstart.errors import ConfigError, nearest
 
@@ -56,6 +56,9 @@ class Recipe:
     """Cosine: warm-up over the first tenth of all steps, then down to 0."""
     loss: Literal["mean", "sum"] = "mean"
     """Reduction of the cross-entropy over a batch."""
+    balance: Balance = "auto"
+    """What is done where classes differ in size: nothing, the same weight in the loss (of the probe too), or
+    the same number of pictures in an epoch; auto: the loss above 3 to 1."""
     batch_norm: Literal["frozen", "train"] = "frozen"
     """Whether BatchNorm layers that train use batch statistics and update their running ones."""
     batch_size: int = 32
@@ -68,7 +71,7 @@ class Recipe:
     selection: float = 0.2
     """Fraction of the training pictures that is set aside to choose with; 0: the last epoch is kept."""
     fit: Fit = "crop"
-    """How a picture becomes square at evaluation."""
+    """How a picture becomes square at evaluation; crop: unless the pictures are longer than 2 : 1."""
     resize: int | None = None
     """Evaluation resize in pixels before a crop of 224, for other input sizes in proportion; None: as the
     source model was evaluated."""
@@ -94,6 +97,7 @@ RECIPES = {
         decay_1d=True,
         schedule="constant",
         loss="sum",
+        balance="none",
         batch_norm="train",
         batch_size=128,
         epochs=5,
@@ -153,6 +157,7 @@ def resolve_recipe(config: TrainConfig) -> Recipe:
         "epochs": config.epochs,
         "batch_size": config.batch_size,
         "augmentation": config.augment,
+        "balance": config.balance,
         "fit": config.fit,
         "views": config.views,
         "selection": config.selection,
@@ -167,6 +172,16 @@ def resolve_recipe(config: TrainConfig) -> Recipe:
             )
         recipe = dataclasses.replace(recipe, interpolation=())
     return dataclasses.replace(recipe, trains="nothing") if recipe.epochs == 0 else recipe
+
+
+def chooses_fit(config: TrainConfig, recipe: Recipe) -> bool:
+    """Whether the pictures decide if they are cropped or padded: nobody else does.
+
+    Args:
+        config: The settings.
+        recipe: What `resolve_recipe` makes of them.
+    """
+    return config.fit is None and recipe.fit == "crop"
 
 
 def for_strategy(recipe: Recipe, strategy: Strategy) -> Recipe:

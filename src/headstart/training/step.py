@@ -33,6 +33,9 @@ class Stepper:
         rate_scale: Further factor of all learning rates.
         rates: Of a step (counted from 0) / those of the groups; None: by the recipe's schedule.
         alone: A context in which gradients are not yet exchanged between processes.
+        class_weights: Factor of a picture's loss by its class, float32 [C] on its device, 1 on average over
+            the pictures; None: 1. The sum over a step is divided by its pictures, not by their weights:
+            so an epoch's steps together have the gradient of the weighted mean.
 
     Attributes:
         micro_batch: As given, halved whenever the memory did not suffice.
@@ -49,19 +52,21 @@ class Stepper:
         rate_scale: float = 1.0,
         rates: Callable[[int], float] | None = None,
         alone: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.recipe = recipe
         self.forward = forward
         self.micro_batch = micro_batch
         self.rates = rates or (lambda number: rate_factor(recipe, number, total_steps))
         self.alone = alone
+        self.class_weights = class_weights
         self.optimizer = make_optimizer(recipe, groups)
         self._initial_rates = [float(group["lr"]) * rate_scale for group in self.optimizer.param_groups]
 
     def step(
         self, number: int, inputs: Tensor, targets: Tensor, pictures: int | None = None
     ) -> tuple[float, int]:
-        """Step ``number``, counted from 0; returns the sum of the losses and how many were right.
+        """Step ``number``, counted from 0; returns the (weighted) sum of the losses and how many were right.
 
         Args:
             number: Of the step.
@@ -113,6 +118,8 @@ class Stepper:
             with contextlib.nullcontext() if number == len(parts) else self.alone():
                 logits = self.forward(part)
                 losses = nn.functional.cross_entropy(logits.float(), truth, reduction="none")
+                if self.class_weights is not None:
+                    losses = losses * self.class_weights[likeliest(truth)]
                 loss = losses.sum() / divisor
                 loss.backward()  # type: ignore[no-untyped-call]
             loss_sum += float(losses.detach().sum())

@@ -28,6 +28,7 @@ from headstart.model.features import Activations, FrozenPart, features_above
 from headstart.model.forward import BATCH_SIZE, evaluation_mode
 from headstart.model.inputs import Loader, View
 from headstart.model.transfer import ParameterGroup, freeze, groups_text, parameter_groups
+from headstart.training.balance import class_weights
 from headstart.training.batches import Batches, CachedViews, LiveViews
 from headstart.training.budget import OVERHEAD, Budget
 from headstart.training.checkpoint import Checkpoint, Saved
@@ -121,6 +122,8 @@ class Trainer:
         self.train_ids = dataset.indices("train")
         self.labels = dataset.labels[self.train_ids]
         self.targets = dataset.targets(self.train_ids)
+        self.balance = plan.recipe.balance
+        self.weight_of_class = class_weights(self.labels, len(dataset.classes))
         selects = plan.selection_pictures > 0
         self.watched_ids = dataset.indices("selection" if selects else dataset.reported_split)
         """The pictures of the column val_*: those that choose the epoch, else the reported ones."""
@@ -180,6 +183,7 @@ class Trainer:
                 saved=saved,
                 micro_batch=plan.micro_batch,
                 out_of_time=self.out_of_time(),
+                class_weights=self.weights_in_loss(),
                 picture_names=lambda epoch, batch: [
                     str(self.dataset.paths[self.train_ids[i]]) for i in batches.positions(epoch, batch)
                 ],
@@ -202,8 +206,15 @@ class Trainer:
         if not cached or cut is None:
             return model, self.live_batches()
         views = self.run_views(cut)
-        batches = CachedViews(views, self.targets, plan.recipe.batch_size, plan.config.seed, plan.fmt)
-        return model.above(cut), batches
+        sampled = self.balance == "sample"
+        size, seed = plan.recipe.batch_size, plan.config.seed
+        return model.above(cut), CachedViews(views, self.targets, size, seed, plan.fmt, sampled)
+
+    def weights_in_loss(self) -> Tensor | None:
+        """As for `Stepper`."""
+        if self.balance != "loss":
+            return None
+        return torch.from_numpy(self.weight_of_class).float().to(self.plan.fmt.device)
 
     def groups(self, network: nn.Module) -> list[ParameterGroup]:
         """The parameters that train, at the plan's rates."""
@@ -250,6 +261,7 @@ class Trainer:
                 forward=self.forward_of(together or stepped),
                 alone=together.alone if together else contextlib.nullcontext,
                 micro_batch=plan.micro_batch,
+                class_weights=self.weights_in_loss(),
             )
         found = chosen(points, plan.recipe, batches.steps)
         plan = plan.with_rate(found.lr or plan.recipe.lr)
@@ -264,13 +276,17 @@ class Trainer:
         features = features_above(model, cut, inputs, fmt=plan.fmt)
         del inputs  # what found no place on the disk takes memory
         groups = self.dataset.groups[self.train_ids]
+        weights = None if self.balance == "none" else self.weight_of_class[self.labels]
         soft = None if self.dataset.soft is None else self.targets
-        probe = fit_probe(features, self.labels, len(self.dataset.classes), groups, soft)
+        probe = fit_probe(
+            features, self.labels, len(self.dataset.classes), groups, weights=weights, soft=soft
+        )
         targets = torch.from_numpy(self.targets)
         with torch.no_grad():
             model.head.weight.copy_(probe.weight)
             model.head.bias.copy_(probe.bias)
-            train_loss, train_accuracy = probe_scores(features, probe, targets)
+            in_loss = None if weights is None else torch.from_numpy(weights)
+            train = probe_scores(features, probe, targets, in_loss)
             del features
         measured = (
             plan.selection_pictures > 0 or plan.epochs > 0
@@ -278,15 +294,15 @@ class Trainer:
         if not measured and len(probe.out_of_fold):
             # No picture is set aside: the out-of-fold scores are the honest ones.
             out_of_fold = torch.from_numpy(np.log(probe.out_of_fold.clip(1e-12)))
-            val_loss, val_accuracy = loss_and_accuracy(out_of_fold, targets)
+            scores = scores_of(out_of_fold, targets, balanced=self.balance != "none")
         elif not measured:
-            val_loss = val_accuracy = float("nan")
+            scores = NOT_MEASURED
         else:
             network = model.above(cut) if watched is not None else model
-            val_loss, val_accuracy = self.scores(network, watched)
+            scores = self.scores(network, watched)
         ranks.agree_tensors(model.head)
-        scores = (train_loss, train_accuracy, val_loss, val_accuracy)
-        train_loss, train_accuracy, val_loss, val_accuracy = ranks.agreed(scores)
+        (train_loss, train_accuracy), scores = ranks.agreed((train, scores))
+        val_loss, val_accuracy, *balanced = scores
         seconds = time.perf_counter() - started
         if probe.note:
             console.warn(probe.note)
@@ -301,6 +317,7 @@ class Trainer:
             0.0,
             len(self.train_ids) / seconds,
             seconds,
+            *balanced,
         )
 
     def run_below(self, cut: str, ids: NDArray[np.int64], label: str) -> Activations:
@@ -340,7 +357,8 @@ class Trainer:
 
     def live_batches(self) -> LiveViews:
         recipe, seed = self.plan.recipe, self.plan.config.seed
-        return LiveViews(self.random_view, self.targets, self.loader, recipe.batch_size, seed)
+        sampled = self.balance == "sample"
+        return LiveViews(self.random_view, self.targets, self.loader, recipe.batch_size, seed, sampled)
 
     def forward_of(self, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def forward(inputs: Tensor) -> Tensor:
@@ -350,14 +368,14 @@ class Trainer:
         return forward
 
     def scores(self, network: nn.Module, watched: Activations | None) -> Scores:
-        """Loss and accuracy of the network as it is now, in training's format, on the watched pictures.
+        """Scores of the network as it is now, in training's format, on the watched pictures.
 
         Args:
             network: What trains.
             watched: Its inputs, if they are cached.
         """
         if not len(self.watched_ids):
-            return float("nan"), float("nan")
+            return NOT_MEASURED
         forward = self.forward_of(network)
         if self.plan.recipe.batch_norm == "train":
             ranks.agree_tensors(network, buffers_only=True)
@@ -367,8 +385,8 @@ class Trainer:
             if ranks.size() > 1:
                 all_of_them = ranks.gathered(found.cpu().numpy(), len(self.watched_ids), BATCH_SIZE)
                 found = torch.from_numpy(all_of_them).to(self.plan.fmt.device)
-            loss, accuracy = ranks.agreed(loss_and_accuracy(found, self.watched_targets))
-            return loss, accuracy
+            scores = scores_of(found, self.watched_targets, balanced=self.balance != "none")
+            return Scores(*ranks.agreed(scores))
 
     def watched_batches(self, watched: Activations | None) -> Iterator[Tensor]:
         if watched is not None:
@@ -393,21 +411,53 @@ def random_view(plan: Plan, views: Views, index: int, epoch: int) -> Pixels | Cu
     return (views.cut if plan.device_views else views.random)(index, epoch)
 
 
-def probe_scores(features: Tensor, probe: Probe, targets: Tensor) -> Scores:
-    """`loss_and_accuracy` on the features that it was fitted on; logits in parts where they are many."""
-    if len(targets) * len(probe.bias) > CHUNK:
-        return scores_in_parts(features, targets, probe.weight.T, probe.bias)
-    return loss_and_accuracy(features @ probe.weight.T + probe.bias, targets)
+def probe_scores(
+    features: Tensor, probe: Probe, targets: Tensor, weights: Tensor | None
+) -> tuple[float, float]:
+    """Loss and accuracy on the features that it was fitted on; logits in parts where they are many.
+
+    Args:
+        features: [n, D].
+        probe: Fitted.
+        targets: int64 [n], or probabilities [n, C].
+        weights: Of the pictures in the loss, [n]; None: all the same.
+    """
+    if weights is None and len(targets) * len(probe.bias) <= CHUNK:
+        scores = scores_of(features @ probe.weight.T + probe.bias, targets)
+        return scores.loss, scores.accuracy
+    loss, accuracy = scores_in_parts(features, targets, probe.weight.T, probe.bias)
+    if weights is not None:
+        loss, _ = scores_in_parts(features, targets, probe.weight.T, probe.bias, weights)
+    return loss, accuracy
 
 
-def loss_and_accuracy(logits: Tensor, targets: Tensor) -> Scores:
+NOT_MEASURED = Scores(float("nan"), float("nan"))
+
+
+def scores_of(logits: Tensor, targets: Tensor, *, balanced: bool = False) -> Scores:
     """Mean cross-entropy (nats) and accuracy (0-1) of logits [n, C] or log-probabilities; nan for n = 0.
 
     Args:
-        logits: [n, C].
+        logits: float [n, C].
         targets: Labels int64 [n], or probabilities [n, C], of which the likeliest class is the right one.
+        balanced: Whether to give also the mean over the classes that have pictures.
     """
     if len(targets) == 0:
-        return float("nan"), float("nan")
-    loss = nn.functional.cross_entropy(logits.float(), targets)
-    return float(loss), float((logits.argmax(1) == likeliest(targets)).float().mean())
+        return NOT_MEASURED
+    logits = logits.float()
+    loss = float(nn.functional.cross_entropy(logits, targets))
+    labels = likeliest(targets)
+    right = logits.argmax(1) == labels
+    plain = Scores(loss, float(right.float().mean()))
+    if not balanced:
+        return plain
+    losses = nn.functional.cross_entropy(logits, targets, reduction="none").double().cpu()
+    classes = labels.cpu()
+    counts = torch.bincount(classes)
+    present = counts > 0
+
+    def mean(values: Tensor) -> float:
+        sums = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, classes, values)
+        return float((sums[present] / counts[present]).mean())
+
+    return Scores(*plain[:2], mean(losses), mean(right.double().cpu()))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headstart.errors import RunError
-from headstart.training.fit import Epoch, Fitted, TrainingLoop, is_better
+from headstart.training.fit import Epoch, Fitted, Scores, TrainingLoop, is_better
 from headstart.training.recipes import RECIPES, Recipe
 from headstart.training.step import make_optimizer, rate_factor
 
@@ -38,6 +38,8 @@ def test_the_columns_of_results_csv() -> None:
         "lr_head",
         "images_per_second",
         "seconds",
+        "val_balanced_loss",  # these two only where classes are balanced
+        "val_balanced_accuracy",
     )
 
 
@@ -58,6 +60,29 @@ def test_the_columns_of_results_csv() -> None:
 )
 def test_which_epoch_is_better(new: Epoch, best: Epoch | None, better: bool) -> None:
     assert is_better(new, best) is better
+
+
+def test_where_classes_are_balanced_so_is_the_rule() -> None:
+    one = dataclasses.replace(row(0.9, 0.1), val_balanced_accuracy=0.5, val_balanced_loss=0.7)
+    other = dataclasses.replace(row(0.8, 0.2), val_balanced_accuracy=0.6, val_balanced_loss=0.9)
+    assert is_better(other, one)
+    assert not is_better(one, other)
+    assert is_better(dataclasses.replace(other, val_balanced_loss=0.8), other)
+    fitted, _, rows, _ = run([(0.9, 0.1, 0.7, 0.5), (0.8, 0.2, 0.9, 0.6), (0.9, 0.1, 1.0, 0.6)])
+    assert fitted.kept == 2
+    assert (rows[1].val_balanced_loss, rows[1].val_balanced_accuracy) == (0.9, 0.6)
+
+
+def test_a_mix_is_chosen_by_balanced_figures() -> None:
+    before = dataclasses.replace(row(0.8, 0.5, epoch=0), val_balanced_accuracy=0.5, val_balanced_loss=1.0)
+    fitted, _, _, _ = run(
+        [(0.9, 0.1, 1.0, 0.5), (0.9, 0.1, 1.0, 0.5), (0.7, 0.9, 1.0, 0.6)],
+        before=before,
+        epochs=1,
+        interpolation=(0.25, 0.75),
+    )
+    assert (fitted.kept, fitted.share) == (1, 0.75)
+    assert fitted.best.val_balanced_accuracy == 0.6
 
 
 # --- rates ---------------------------------------------------------------------------------------------
@@ -134,7 +159,7 @@ class Data:
 
 
 def run(
-    curve: Sequence[tuple[float, float]],
+    curve: Sequence[tuple[float, ...]],
     *,
     before: Epoch | None = None,
     data: Data | None = None,
@@ -151,10 +176,10 @@ def run(
     rows: list[Epoch] = []
     states = [{k: v.clone() for k, v in network.state_dict().items()}]
 
-    def evaluate() -> tuple[float, float]:
+    def evaluate() -> Scores:
         states.append({k: v.clone() for k, v in network.state_dict().items()})
-        accuracy, loss = next(scores)
-        return loss, accuracy
+        accuracy, loss, *balanced = next(scores)
+        return Scores(loss, accuracy, *balanced)
 
     def on_epoch(row: Epoch) -> None:
         rows.append(row)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from headstart.training import probe as probe_module
+from headstart.training.balance import class_weights
 from headstart.training.probe import CLEARLY, EPSILON, FOLDS, STRENGTHS, fit_probe, stratified_folds
 
 CASES = [(60, 8, 2), (60, 8, 5), (30, 120, 2), (40, 120, 5)]
@@ -30,14 +31,17 @@ def standardised(x: torch.Tensor) -> np.ndarray:
     return np.asarray((wide - wide.mean(0)) / np.sqrt(wide.var(0).mean() + EPSILON))
 
 
-def oracle(x: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression:
+def oracle(
+    x: np.ndarray, labels: np.ndarray, strength: float, weights: np.ndarray | None = None
+) -> LogisticRegression:
     """The same objective: mean cross-entropy + strength / 2 * ||W||^2.
 
     With two classes scikit-learn has one row w instead of two; ours are -w/2 and w/2, with half the penalty.
     """
     per_picture = strength / 2 if labels.max() == 1 else strength
-    return LogisticRegression(C=1 / (len(x) * per_picture), tol=1e-9, max_iter=20_000, solver="lbfgs").fit(
-        x, labels
+    total = len(x) if weights is None else weights.sum()
+    return LogisticRegression(C=1 / (total * per_picture), tol=1e-9, max_iter=20_000, solver="lbfgs").fit(
+        x, labels, sample_weight=weights
     )
 
 
@@ -65,7 +69,7 @@ def test_probabilities_are_learnt_as_by_weighted_copies(
         monkeypatch.setattr(probe_module, "LARGE", 0)
         monkeypatch.setattr(probe_module, "ROUGH", 1e-6)
         monkeypatch.setattr(probe_module, "STILL", 1e-12)
-    probe = fit_probe(x, labels, classes, np.arange(n), soft.astype(np.float32))
+    probe = fit_probe(x, labels, classes, np.arange(n), soft=soft.astype(np.float32))
     z = standardised(x)
     per_picture = probe.strength / 2 if classes == 2 else probe.strength
     reference = LogisticRegression(C=1 / (n * per_picture), tol=1e-9, max_iter=20_000, solver="lbfgs").fit(
@@ -124,6 +128,72 @@ def test_large_problems_are_solved_a_little_less_exactly(
     ours = (x.double() @ large.weight.double().T + large.bias.double()).softmax(1).numpy()
     theirs = oracle(standardised(x), labels, large.strength).predict_proba(standardised(x))
     np.testing.assert_allclose(ours, theirs, atol=5e-3)
+
+
+def unequal(n: int, d: int, classes: int) -> tuple[torch.Tensor, np.ndarray]:
+    """The same, with a first class of half of all pictures and more."""
+    x, labels = problem(3 * n, d, classes)
+    kept = np.flatnonzero((labels == 0) | (np.arange(3 * n) < n))
+    return x[torch.from_numpy(kept)], labels[kept]
+
+
+@pytest.mark.parametrize(("n", "d", "classes"), CASES)
+def test_class_weights_are_those_of_scikit_learn(n: int, d: int, classes: int) -> None:
+    x, labels = unequal(n, d, classes)
+    weights = class_weights(labels, classes)[labels]
+    probe = fit_probe(x, labels, classes, np.arange(len(labels)), weights)
+    strength = probe.strength / 2 if classes == 2 else probe.strength
+    reference = LogisticRegression(
+        C=1 / (len(labels) * strength), class_weight="balanced", tol=1e-9, max_iter=20_000
+    ).fit(standardised(x), labels)
+    ours = (x.double() @ probe.weight.double().T + probe.bias.double()).softmax(1).numpy()
+    np.testing.assert_allclose(ours, reference.predict_proba(standardised(x)), atol=2e-5)
+    plain = fit_probe(x, labels, classes, np.arange(len(labels)))
+    assert probe.out_of_fold[:, 1:].sum() > plain.out_of_fold[:, 1:].sum()  # the small classes get more
+
+
+@pytest.mark.parametrize(("n", "d", "classes"), CASES)
+def test_the_strength_is_chosen_by_the_weighted_loss(n: int, d: int, classes: int) -> None:
+    x, labels = unequal(n, d, classes)
+    weights = class_weights(labels, classes)[labels]
+    groups = np.arange(len(labels))
+    probe = fit_probe(x, labels, classes, groups, weights)
+    folds = stratified_folds(labels, groups, FOLDS)
+    assert folds is not None
+    z = standardised(x)
+    losses, accuracies = [], []
+    for strength in STRENGTHS[: len(probe.table)]:
+        held_out = np.zeros((len(labels), classes))
+        for fold in np.unique(folds):
+            out = folds == fold
+            held_out[out] = oracle(z[~out], labels[~out], strength, weights[~out]).predict_proba(z[out])
+        losses.append(log_loss(labels, held_out, sample_weight=weights))
+        accuracies.append(balanced_accuracy_score(labels, held_out.argmax(1)))
+    assert probe.strength == STRENGTHS[int(np.argmin(losses))]
+    np.testing.assert_allclose([row[1] for row in probe.table], losses, atol=1e-3)
+    best = int(np.argmin(losses))
+    assert probe.table[best][2] == pytest.approx(accuracies[best])
+
+
+def test_weights_in_large_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, labels = unequal(200, 8, 3)
+    weights = class_weights(labels, 3)[labels]
+    monkeypatch.setattr(probe_module, "SMALL", 0)
+    monkeypatch.setattr(probe_module, "CHUNK", 77 * 3)
+    monkeypatch.setattr(probe_module, "LARGE", 0)
+    large = fit_probe(x, labels, 3, np.arange(len(labels)), weights)
+    ours = (x.double() @ large.weight.double().T + large.bias.double()).softmax(1).numpy()
+    theirs = oracle(standardised(x), labels, large.strength, weights).predict_proba(standardised(x))
+    np.testing.assert_allclose(ours, theirs, atol=5e-3)
+
+
+def test_equal_weights_change_no_bit() -> None:
+    x, labels = problem(60, 8, 3)
+    plain = fit_probe(x, labels, 3, np.arange(60))
+    weighted = fit_probe(x, labels, 3, np.arange(60), class_weights(labels, 3)[labels])
+    assert torch.equal(plain.weight, weighted.weight)
+    assert torch.equal(plain.bias, weighted.bias)
+    assert plain.table == weighted.table
 
 
 def test_it_acts_on_raw_features() -> None:

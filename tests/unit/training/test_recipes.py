@@ -48,6 +48,7 @@ def test_d2l_is_the_chapter_to_the_letter() -> None:
         "decay_1d": True,
         "schedule": "constant",
         "loss": "sum",
+        "balance": "none",
         "batch_norm": "train",
         "batch_size": 128,
         "epochs": 5,
@@ -200,7 +201,7 @@ def test_an_unknown_augmentation_gets_the_nearest() -> None:
         resolved(augment="dihedrl")
     assert caught.value.code == "HS-CONFIG-006"
     assert caught.value.what == "There is no augmentation 'dihedrl'. Did you mean 'dihedral'?"
-    assert caught.value.fix == "Augmentations: none, flip, default, d2l, dihedral."
+    assert caught.value.fix == "Augmentations: none, flip, crop, default, d2l, dihedral, rotations, mirrors."
 
 
 @pytest.mark.parametrize(
