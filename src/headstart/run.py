@@ -20,7 +20,7 @@ from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
-from headstart.data.sources import Data, options_of
+from headstart.data.sources import Data, command_line, options_of
 from headstart.data.splits import SPLITS
 from headstart.epoch_log import SafeHook
 from headstart.errors import ConfigError, UsageError
@@ -28,6 +28,7 @@ from headstart.evaluation.evaluate import report_lines
 from headstart.run_folder import (
     CHECKPOINTS,
     CONFIG,
+    FINDINGS,
     Run,
     begun,
     begun_folder,
@@ -160,11 +161,12 @@ def _train(
             source = load_in_background(config, recipe.pretrained)
         dataset, pictures = load(preprocess, recipe.selection)
         check_same_pictures(dataset)
-        for line in (dataset.tree(), *dataset.notes):
-            console.say(line)
+        console.say(dataset.tree())
+        dataset.announce(command_line("check", data, options_of(config), config.exclude))
         console.say(f"run: {folder}")
         if resume is None and is_first():
             dataset.write_csv(folder / "dataset.csv")
+            dataset.write_findings(folder / FINDINGS)
         elif is_first():
             check_unchanged(folder, dataset)
         loaded = source()

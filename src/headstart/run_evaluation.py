@@ -31,6 +31,7 @@ def evaluate(
     *runs: Run | str | PathLike[str],
     data: Data | None = None,
     exclude: Sequence[str] = (),
+    exclude_list: str | PathLike[str] | None = None,
     images: str | PathLike[str] | None = None,
     columns: Sequence[str] = (),
     label_from: LabelFrom | None = None,
@@ -43,7 +44,8 @@ def evaluate(
         runs: Runs or their folders.
         data: Pictures to measure on; None: the pictures that each run reported on.
         exclude: Patterns to leave out of ``data``.
-        images, columns, label_from: Of ``data``, as the settings of `headstart.train` of the same names.
+        exclude_list, images, columns, label_from: Of ``data``, as the settings of `headstart.train` of the
+            same names.
         workers: Threads that read pictures.
         device: Where to compute.
 
@@ -56,7 +58,8 @@ def evaluate(
         DataError: as `headstart.evaluation.measure.measure`.
     """
     with joined():
-        checked = from_mapping({"images": images, "columns": columns, "label_from": label_from})
+        said = {"images": images, "columns": columns, "label_from": label_from}
+        checked = from_mapping({**said, "exclude_list": exclude_list})
         return _evaluate(runs, data, exclude, options_of(checked), workers, device)
 
 

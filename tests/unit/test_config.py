@@ -158,8 +158,11 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     ("content", "text"),
     [
         (None, "The file of settings cannot be read: No such file or directory."),
-        (b"a: [1", "The file of settings cannot be read: expected ',' or ']', but got '<stream end>'."),
-        (b"\xff\xfe\x00", "The file of settings cannot be read: 'utf-8' codec can't decode byte 0xff"),
+        (
+            b"a: [1",
+            "The file of settings cannot be read: line 1: expected ',' or ']', but got '<stream end>'.",
+        ),
+        (b"\xff\xfe\x00", "The file of settings cannot be read: it is not UTF-8."),
         (b"- 1\n- 2\n", "The file of settings is no list of `name: value` lines."),
         (b"seed", "The file of settings is no list of `name: value` lines."),
     ],

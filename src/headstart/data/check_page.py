@@ -12,7 +12,7 @@ from typing import Any
 
 from headstart.console import counted
 from headstart.data.check import Checked
-from headstart.data.findings import SEVERITIES, Example, Finding
+from headstart.data.findings import NOUNS, SEVERITIES, Example, Finding
 from headstart.data.formats import UnreadableImage, read_file
 from headstart.errors import MissingExtraError
 from headstart.storage import write_atomic
@@ -23,7 +23,6 @@ GROUPS_SHOWN = 8  # of each finding
 PICTURES_SHOWN = 4  # of each group
 LINES_SHOWN = 10
 CLASSES_SHOWN = 60
-WORDS = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "note": ("note", "notes")}
 
 
 def can_draw() -> bool:
@@ -68,7 +67,7 @@ def _content(checked: Checked, name: str) -> dict[str, Any]:
         "usable": checked.usable,
         "pictures": counted(len(checked.table.paths), "picture", "pictures"),
         "files": counted(len(checked.table.listing.entries), "file", "files"),
-        "kinds": [(s, kinds[s], WORDS[s][kinds[s] > 1]) for s in SEVERITIES if kinds[s]],
+        "kinds": [(s, kinds[s], NOUNS[s][kinds[s] > 1]) for s in SEVERITIES if kinds[s]],
         "parts": parts,
         "classes": [
             {

@@ -12,7 +12,7 @@ from headstart.data.augment import AUGMENTATIONS
 from headstart.data.dataset import load_dataset
 from headstart.data.gallery import draw_class_samples, draw_lesson_grid
 from headstart.data.preprocess import Preprocess
-from headstart.data.sources import SourceOptions
+from headstart.data.sources import SourceOptions, command_line
 from headstart.data.views import Views
 from headstart.errors import ConfigError, nearest
 
@@ -59,8 +59,8 @@ def show(
     dataset, pictures = load_dataset(
         data, preprocess=preprocess, options=options, exclude=exclude, selection=selection
     )
-    for line in (dataset.tree(), *dataset.notes):
-        console.say(line)
+    console.say(dataset.tree())
+    dataset.announce(command_line("check", data, options or SourceOptions(), exclude))
     lesson, classes = output / "lesson.png", output / "classes.png"
     draw_lesson_grid(dataset, pictures, lesson, name=name)
     views = Views(dataset, pictures, AUGMENTATIONS[augment], from_originals, seed)
