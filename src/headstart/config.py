@@ -34,6 +34,7 @@ Rate = float | Literal["find"]
 ImgSize = int | Literal["auto"]
 NOTES = ("data", "plan", "measured", "versions")  # in a run's config.yaml, beside the settings
 DEFAULT_MODEL = "efficientnet-lite0"
+SEE_HELP = "See `headstart train --help`."
 AN_EXAMPLE = "Correct it; the config.yaml of any run is an example."
 WHAT = {
     "HS-CONFIG-001": "There is no such setting.",
@@ -219,7 +220,7 @@ class TrainConfig:
             if not good
         ]
         if faults:
-            raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults)
+            raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults, fix=SEE_HELP)
 
 
 def is_rate(lr: Rate | None) -> bool:
@@ -298,7 +299,7 @@ def from_mapping(values: Mapping[str, Any], *, where: object = "") -> TrainConfi
         WHAT[codes[0]] if len(codes) == 1 else "Several settings cannot be used.",
         where=where,
         details=[text for _, text in faults],
-        fix="See `headstart train --help`.",
+        fix=SEE_HELP,
     )
 
 

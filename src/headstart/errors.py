@@ -109,7 +109,7 @@ class MissingExtraError(HeadstartError):
 
 def one_line(text: str) -> str:
     """The text with control characters written out: names of files may hold line breaks and worse."""
-    return "".join(CONTROL.get(c, c) for c in text)
+    return text if text.isprintable() else "".join(CONTROL.get(c, c) for c in text)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -220,6 +220,8 @@ def _listed(
 
 def _told_once(faults: Sequence[Finding], found: Sequence[Finding]) -> list[Finding]:
     """All findings, without those on files that an error names; it takes over what they leave out."""
+    if not faults:
+        return list(found)
     told = {str(example) for fault in faults for example in fault.examples}
     codes = {fault.code for fault in faults}
     kept: list[Finding] = []

@@ -7,6 +7,7 @@ folders alone. A class is the first folder below the split, whatever lies deeper
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -255,11 +256,13 @@ class _FolderReader:
 
     def check_is_class(self, name: str, found: list[str]) -> None:
         """A folder that holds a training part with classes is a data set of its own."""
-        parts = [path.split("/") for path in found]
-        inside = sorted({part[1] for part in parts if len(part) > 2})
-        if not any(SPLIT_NAMES.get(nfc(folder).lower()) == "train" for folder in inside):
+        inside: list[str] = []
+        with contextlib.suppress(OSError), os.scandir(self.root / name) as items:
+            inside = sorted(item.name for item in items if nfc(item.name).lower() in SPLIT_NAMES)
+        if not any(SPLIT_NAMES[nfc(folder).lower()] == "train" for folder in inside):
             return
-        if all(len(part) > 3 and nfc(part[1]).lower() in SPLIT_NAMES for part in parts):
+        parts = [path.split("/") for path in found]
+        if found and all(len(part) > 3 and nfc(part[1]).lower() in SPLIT_NAMES for part in parts):
             what = f"'{name}' is no class, but a data set of its own: it holds {listed(inside)} with classes."
             fix = f'Give one data set, such as {self.root / name}, or leave this one out: --exclude "{name}"'
             self.faults.append(DataError("HS-DATA-078", what, where=self.root, fix=fix))
@@ -303,13 +306,15 @@ class _FolderReader:
         try:
             with os.scandir(folder) as items:
                 for item in items:
-                    name = self.relative(folder, item.name, is_folder(item))
-                    if self.exclusions.leaves_out(name):
+                    inner = is_folder(item)
+                    if self.exclusions and self.exclusions.leaves_out(
+                        self.relative(folder, item.name, inner)
+                    ):
                         continue
-                    if is_ignored(item.name, is_folder(item)):
-                        self.ignored.append(name)
+                    if is_ignored(item.name, inner):
+                        self.ignored.append(self.relative(folder, item.name, inner))
                     else:
-                        (folders if is_folder(item) else files).append(item.name)
+                        (folders if inner else files).append(item.name)
         except PermissionError:
             self.faults.append(
                 DataError(

@@ -369,14 +369,19 @@ def test_without_a_cache_the_findings_are_the_same(
 
 
 def test_the_fix_list(data: Path, tmp_path: Path) -> None:
-    (data / "cat/an, empty.jpg").write_bytes(b"")
-    assert looked_at(data).write_fix_list(tmp_path / "out.csv") == 1
+    names = ["an, empty.jpg", 'say "no".jpg']
+    names += ["Icon\r", "two\nlines.jpg"] if os.name == "posix" else []  # the first is of macOS
+    for name in names:
+        (data / "cat" / name).write_bytes(b"")
+    assert looked_at(data).write_fix_list(tmp_path / "out.csv") == len(names)
     with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows == [
-        ["path", "reason", "code"],
-        ["cat/an, empty.jpg", "the file is empty (0 bytes)", "HS-CHECK-001"],
+    assert rows[0] == ["path", "reason", "code"]
+    assert sorted(rows[1:]) == [
+        [f"cat/{name}", "the file is empty (0 bytes)", "HS-CHECK-001"] for name in sorted(names)
     ]
+    left = looked_at(data, options=SourceOptions(exclude_list=tmp_path / "out.csv"))
+    assert len(left.table.listing.excluded) == len(names) and left.findings == ()
 
 
 def test_the_page_is_whole_safe_and_alone(data: Path, tmp_path: Path) -> None:
