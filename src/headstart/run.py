@@ -128,6 +128,7 @@ def _train(
     else:
         place, output = run_folder(config, data), config.output
     config = dataclasses.replace(config, device=own_device(config.device))
+    own_output = output_in_data(output, data)
     require_training_packages()
     started = time.perf_counter()
     budget = budget_of(config, started)
@@ -135,7 +136,6 @@ def _train(
     source = load_in_background(config, recipe.pretrained)
     if asks_the_network(config):
         source()
-    own_output = output_in_data(output, data)
     cache = Cache(int(config.cache * GIGABYTE)) if config.cache else None
 
     def load(preprocess: Preprocess, selection: float) -> tuple[Dataset, Pictures]:

@@ -45,7 +45,8 @@ RANGES = [
 @pytest.mark.parametrize(("values", "text"), RANGES)
 def test_ranges(values: dict[str, Any], text: str) -> None:
     error = refused(TrainConfig, **values)
-    assert str(error) == f"HS-CONFIG-002: A setting is out of range.\n  - {text}"
+    to_do = "  to do: See `headstart train --help`."
+    assert str(error) == f"HS-CONFIG-002: A setting is out of range.\n  - {text}\n{to_do}"
     assert refused(from_mapping, values).details == (text,)
 
 
