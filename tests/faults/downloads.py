@@ -54,7 +54,7 @@ FAULTS: list[Fault] = [
     fetched(
         "nobody listens",
         "http://127.0.0.1:9/set.zip",
-        "HS-FETCH-003: The download failed: [Errno 111] Connection refused.\n"
+        "HS-FETCH-003: The download failed: the server refuses the connection.\n"
         "  where: http://127.0.0.1:9/set.zip\n"
         "  - the original address: http://127.0.0.1:9/set.zip\n"
         "  - its checksum: no checksum published\n"

@@ -50,6 +50,7 @@ def finished(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, in which the command is typed."""
+    monkeypatch.setattr("headstart.data.download.PAUSE", 0.0)
     place = tmp_path.resolve() / "here"
     place.mkdir()
     monkeypatch.chdir(place)
