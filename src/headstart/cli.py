@@ -17,7 +17,7 @@ from cyclopts.config import Dict
 
 import headstart
 from headstart import launch
-from headstart.cli_input import Json, Source, file_settings, split_paths
+from headstart.cli_input import Json, Source, exact, file_settings, split_paths, usage_words
 from headstart.cli_output import fail, internal, print_result, show_json
 from headstart.config import DEFAULT_MODEL, Fit, TrainConfig
 from headstart.errors import HeadstartError, UsageError
@@ -30,6 +30,7 @@ _words: list[str] = []  # of the command under way
 app = App(
     name="headstart",
     help="Fine-tune a pretrained vision model on your own pictures, and know how far to trust the result.",
+    default_parameter=Parameter(converter=exact),
     help_epilogue="Add --debug to any command to see where an error comes from.",
     version=headstart.__version__,
     exit_on_error=False,
@@ -65,7 +66,7 @@ def train(
     if launch.place().rank > 0:
         return 130 if run.interrupted else 0
     if json:
-        show_json({"run": str(run.path), **run.metrics})
+        show_json({"run": str(run.path), **run.metrics, "findings": run.findings})
     if run.interrupted:
         return 130
     if not json:
@@ -102,7 +103,8 @@ def tune(
     if json:
         from headstart.search import outcome_of
 
-        show_json({"run": str(run.path), **run.metrics, "tuning": outcome_of(run)})
+        told = {"tuning": outcome_of(run), "findings": run.findings}
+        show_json({"run": str(run.path), **run.metrics, **told})
     if run.interrupted:
         return 130
     if not json:
@@ -270,7 +272,9 @@ def check(
         device: For --features: cpu, cuda, cuda:1, mps.
         json: Print the findings as one JSON object.
     """
+    from headstart.console import counted
     from headstart.data.check_page import can_draw, write_page
+    from headstart.data.sources import SourceOptions, command_line
     from headstart.run_check import compare_with_run
     from headstart.run_folder import data_name
 
@@ -295,13 +299,17 @@ def check(
         place = html or output / f"{data_name(data)}.html"
         write_page(checked, place, name=data_name(data))
         written["page"] = str(place)
+    rows = 0
     if fix_list is not None:
         rows = checked.write_fix_list(fix_list)
-        say(f"{fix_list}: {rows} files to leave out")
+        say(f"{fix_list}: {counted(rows, 'file', 'files')} to leave out")
         written["fix_list"] = str(fix_list)
     print_result({**checked.to_dict(), **written} if json else "\n".join(checked.lines()), as_json=json)
     if "page" in written:
         say(f"page: {written['page']}")
+    if rows and checked.usable:
+        options = SourceOptions(source.images, source.label_from, source.columns, fix_list)
+        say(f"next: {command_line('train', data, options, source.exclude)}")
     return 0 if checked.usable else 2
 
 
@@ -417,7 +425,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(cause, HeadstartError):
             return fail(cause, debug=debug, as_json="--json" in words)
         command = f"headstart {words[0]}" if words and words[0] in app else "headstart"
-        usage = UsageError("HS-USAGE-001", str(error), fix=f"See `{command} --help`.")
+        usage = UsageError("HS-USAGE-001", usage_words(error), fix=f"See `{command} --help`.")
         return fail(usage, debug=debug, as_json="--json" in words)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import CoercionError, CycloptsError, Parameter, Token, UnusedCliTokensError, convert
 
 from headstart.config import LabelFrom, from_mapping, read_yaml, to_mapping
 from headstart.errors import UsageError
@@ -34,6 +34,10 @@ class Source:
     exclude: Patterns = ()
     """Leave out files and folders whose relative path matches this pattern (repeatable)."""
 
+    exclude_list: Path | None = None
+    """Leave out the files that this table names: what `headstart check --fix-list` wrote, or your own with a
+    column path."""
+
     def fields(self) -> dict[str, Any]:
         """By name, for the functions of headstart."""
         return asdict(self)
@@ -47,6 +51,27 @@ def split_paths(paths: Sequence[str]) -> tuple[list[str], str | None]:
     if not paths:
         raise UsageError("HS-USAGE-002", "No run was given.", fix="headstart evaluate RUN [DATA]")
     return list(paths), None
+
+
+def exact(kind: Any, tokens: Sequence[Token]) -> Any:
+    """As cyclopts converts words, but never a fraction to a whole number.
+
+    Raises:
+        CoercionError: That was given.
+    """
+    value = convert(kind, tokens)
+    for token in tokens:
+        if type(value) is int and "." in token.value and float(token.value) != value:
+            raise CoercionError(f"{token.value} is no whole number", token=token, target_type=int)
+    return value
+
+
+def usage_words(error: CycloptsError) -> str:
+    """What is wrong with a command line."""
+    if isinstance(error, UnusedCliTokensError):
+        rest = [str(word) for word in error.unused_tokens or ()]
+        return f"{'This is' if len(rest) == 1 else 'These are'} too much: {' '.join(rest)}"
+    return str(error)
 
 
 def file_settings(words: Sequence[str]) -> dict[str, Any]:

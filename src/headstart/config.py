@@ -35,6 +35,8 @@ Rate = float | Literal["find"]
 ImgSize = int | Literal["auto"]
 NOTES = ("data", "plan", "measured", "versions")  # in a run's config.yaml, beside the settings
 DEFAULT_MODEL = "efficientnet-lite0"
+SEE_HELP = "See `headstart train --help`."
+AN_EXAMPLE = "Correct it; the config.yaml of any run is an example."
 WHAT = {
     "HS-CONFIG-001": "There is no such setting.",
     "HS-CONFIG-002": "A setting is out of range.",
@@ -163,6 +165,10 @@ class TrainConfig:
     exclude: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     """Leave out files and folders whose relative path matches this pattern (repeatable)."""
 
+    exclude_list: Path | None = None
+    """Leave out the files that this table names: what `headstart check --fix-list` wrote, or your own with a
+    column path. Relative paths begin in the data folder."""
+
     @property
     def pixels(self) -> int | None:
         """``img_size`` where it is a number."""
@@ -222,7 +228,7 @@ class TrainConfig:
             if not good
         ]
         if faults:
-            raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults)
+            raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults, fix=SEE_HELP)
 
 
 def is_rate(lr: Rate | None) -> bool:
@@ -301,7 +307,7 @@ def from_mapping(values: Mapping[str, Any], *, where: object = "") -> TrainConfi
         WHAT[codes[0]] if len(codes) == 1 else "Several settings cannot be used.",
         where=where,
         details=[text for _, text in faults],
-        fix="See `headstart train --help`.",
+        fix=SEE_HELP,
     )
 
 
@@ -365,17 +371,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "problem", None) or getattr(error, "strerror", None) or str(error)
-        raise ConfigError(
-            "HS-CONFIG-004", f"The file of settings cannot be read: {reason}.", where=path
-        ) from error
+        what = f"The file of settings cannot be read: {_reason(error)}."
+        raise ConfigError("HS-CONFIG-004", what, where=path, fix=AN_EXAMPLE) from error
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(
-            "HS-CONFIG-004", "The file of settings is no list of `name: value` lines.", where=path
-        )
+        what = "The file of settings is no list of `name: value` lines."
+        raise ConfigError("HS-CONFIG-004", what, where=path, fix=AN_EXAMPLE)
     return {key: value for key, value in values.items() if key not in NOTES}
+
+
+def _reason(error: OSError | UnicodeDecodeError | yaml.YAMLError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}: {problem}" if problem and mark else str(error)
 
 
 def to_mapping(config: TrainConfig) -> dict[str, Any]:

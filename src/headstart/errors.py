@@ -19,6 +19,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 SHOWN_DETAILS = 10
+CONTROL = {chr(i): ascii(chr(i))[1:-1] for i in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 
 class HeadstartError(Exception):
@@ -53,7 +54,7 @@ class HeadstartError(Exception):
             lines.append(f"  - and {len(self.details) - SHOWN_DETAILS} more")
         if self.fix:
             lines.append(f"  to do: {self.fix}")
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
     def to_dict(self) -> dict[str, object]:
         """The same error for ``--json``."""
@@ -104,6 +105,11 @@ class MissingExtraError(HeadstartError):
             f"{purpose} needs packages that are not installed.",
             fix=f'pip install "headstart[{extra}]"',
         )
+
+
+def one_line(text: str) -> str:
+    """The text with control characters written out: names of files may hold line breaks and worse."""
+    return text if text.isprintable() else "".join(CONTROL.get(c, c) for c in text)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

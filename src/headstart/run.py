@@ -20,7 +20,7 @@ from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
-from headstart.data.sources import Data, options_of
+from headstart.data.sources import Data, command_line, options_of
 from headstart.data.splits import SPLITS
 from headstart.epoch_log import SafeHook
 from headstart.errors import ConfigError, UsageError
@@ -28,6 +28,7 @@ from headstart.evaluation.evaluate import report_lines
 from headstart.run_folder import (
     CHECKPOINTS,
     CONFIG,
+    FINDINGS,
     Run,
     begun,
     begun_folder,
@@ -128,6 +129,7 @@ def _train(
     else:
         place, output = run_folder(config, data), config.output
     config = dataclasses.replace(config, device=own_device(config.device))
+    own_output = output_in_data(output, data)
     require_training_packages()
     started = time.perf_counter()
     budget = budget_of(config, started)
@@ -135,7 +137,6 @@ def _train(
     source = load_in_background(config, recipe.pretrained)
     if asks_the_network(config):
         source()
-    own_output = output_in_data(output, data)
     cache = Cache(int(config.cache * GIGABYTE)) if config.cache else None
 
     def load(preprocess: Preprocess, selection: float) -> tuple[Dataset, Pictures]:
@@ -162,11 +163,12 @@ def _train(
             source = load_in_background(config, recipe.pretrained)
         dataset, pictures = load(preprocess, recipe.selection)
         check_same_pictures(dataset)
-        for line in (dataset.tree(), *dataset.notes):
-            console.say(line)
+        console.say(dataset.tree())
+        dataset.announce(command_line("check", data, options_of(config), config.exclude))
         console.say(f"run: {folder}")
         if resume is None and is_first():
             dataset.write_csv(folder / "dataset.csv")
+            dataset.write_findings(folder / FINDINGS)
         elif is_first():
             check_unchanged(folder, dataset)
         loaded = source()

@@ -57,6 +57,7 @@ def compare_with_run(
     run: Run | str | PathLike[str],
     *,
     exclude: Sequence[str] = (),
+    exclude_list: str | PathLike[str] | None = None,
     workers: int | None = None,
     images: str | PathLike[str] | None = None,
     columns: Sequence[str] = (),
@@ -69,8 +70,8 @@ def compare_with_run(
         run: A run or its folder.
         exclude: Patterns to leave out, beside those of the run.
         workers: Threads that read pictures.
-        images, columns, label_from: Of ``data``, as the settings of `headstart.train` of the same names;
-            what is not given is as in the run.
+        exclude_list, images, columns, label_from: Of ``data``, as the settings of `headstart.train` of the
+            same names; what is not given is as in the run.
 
     Raises:
         RunError: HS-RUN-040 or -026, the run has no table of pictures.
@@ -83,6 +84,7 @@ def compare_with_run(
     config = dataclasses.replace(
         config,
         exclude=(*config.exclude, *exclude),
+        exclude_list=config.exclude_list if exclude_list is None else Path(exclude_list),
         workers=workers,
         output=folder.parent,
         images=config.images if images is None else Path(images),

@@ -13,6 +13,7 @@ from headstart import console
 from headstart.config import LabelFrom, from_mapping
 from headstart.data.lock import read_lock
 from headstart.data.sources import Data, SourceOptions, options_of
+from headstart.errors import RunError
 from headstart.evaluation.compare import compare
 from headstart.evaluation.evaluate import report_lines, summary
 from headstart.evaluation.measure import measure, write_evaluation
@@ -31,6 +32,7 @@ def evaluate(
     *runs: Run | str | PathLike[str],
     data: Data | None = None,
     exclude: Sequence[str] = (),
+    exclude_list: str | PathLike[str] | None = None,
     images: str | PathLike[str] | None = None,
     columns: Sequence[str] = (),
     label_from: LabelFrom | None = None,
@@ -43,7 +45,8 @@ def evaluate(
         runs: Runs or their folders.
         data: Pictures to measure on; None: the pictures that each run reported on.
         exclude: Patterns to leave out of ``data``.
-        images, columns, label_from: Of ``data``, as the settings of `headstart.train` of the same names.
+        exclude_list, images, columns, label_from: Of ``data``, as the settings of `headstart.train` of the
+            same names.
         workers: Threads that read pictures.
         device: Where to compute.
 
@@ -56,8 +59,27 @@ def evaluate(
         DataError: as `headstart.evaluation.measure.measure`.
     """
     with joined():
-        checked = from_mapping({"images": images, "columns": columns, "label_from": label_from})
+        said = {"images": images, "columns": columns, "label_from": label_from}
+        checked = from_mapping({**said, "exclude_list": exclude_list})
         return _evaluate(runs, data, exclude, options_of(checked), workers, device)
+
+
+def reported_split(folder: Path) -> str:
+    """The part of its data that a run reported on.
+
+    Raises:
+        RunError: HS-EVAL-001, its figures are not there; HS-EVAL-002, they cannot be read.
+    """
+    path = folder / "metrics.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["split"])
+    except FileNotFoundError:
+        code, what = "HS-EVAL-001", "The figures of the run are not there."
+    except (OSError, ValueError, KeyError, TypeError):
+        code, what = "HS-EVAL-002", "The figures of the run cannot be used."
+    raise RunError(
+        code, what, where=path, fix="Measure the run on pictures: headstart evaluate RUN DATA"
+    ) from None
 
 
 def _evaluate(
@@ -74,7 +96,7 @@ def _evaluate(
     for folder in folders:
         if data is None:
             table = Predictions.read_csv(folder / "predictions.csv")
-            split = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["split"]
+            split = reported_split(folder)
             result, place = summary(table, split), f"the {split} part of its data"
             table = identified(table.of_split(split), folder)
         else:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
+FINDINGS = "findings.json"
 A_LIST = "a list"  # of pictures, which the run's settings cannot name
 
 
@@ -42,8 +43,8 @@ class Run:
     """A finished run's folder.
 
     Attributes:
-        path: The folder. In it: ``config.yaml``, ``dataset.csv``, ``results.csv``, ``metrics.json``,
-            ``predictions.csv``, ``curves.png``, ``confusion.png``, ``model/``, ``log.txt``.
+        path: The folder. In it: ``config.yaml``, ``dataset.csv``, ``findings.json``, ``results.csv``,
+            ``metrics.json``, ``predictions.csv``, ``curves.png``, ``confusion.png``, ``model/``, ``log.txt``.
         interrupted: Whether Ctrl-C ended its training early.
     """
 
@@ -55,6 +56,12 @@ class Run:
         """``metrics.json``: fractions 0-1, each with n and its 95 % interval."""
         loaded: dict[str, Any] = json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))
         return loaded
+
+    @cached_property
+    def findings(self) -> list[dict[str, Any]]:
+        """``findings.json``: what was found in the pictures; empty in runs of before it was written."""
+        file = self.path / FINDINGS
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
 
     @property
     def accuracy(self) -> float:

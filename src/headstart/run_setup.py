@@ -36,6 +36,7 @@ def budget_of(config: TrainConfig, started: float) -> Budget | None:
             "HS-CONFIG-007",
             "These settings contradict each other.",
             details=["--budget is measured in one process, and there are several: give --epochs"],
+            fix="Leave out --budget.",
         )
     from headstart.training.budget import Budget
 

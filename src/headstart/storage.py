@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from headstart.errors import RunError
 
@@ -97,3 +99,20 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+
+
+def csv_writer(file: IO[str]) -> _Writer:
+    """The dialect of all tables that are written: commas, quotes where needed, ``\\n``."""
+    return _Writer(file)
+
+
+class _Writer:
+    """csv.writer, but a lone carriage return is quoted too (the module leaves it bare before 3.13)."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._plain = csv.writer(file, lineterminator="\n")
+        self._quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def writerow(self, row: Iterable[object]) -> None:
+        cells = tuple("" if cell is None else str(cell) for cell in row)
+        (self._quoted if any("\r" in cell for cell in cells) else self._plain).writerow(cells)

@@ -21,11 +21,12 @@ from headstart.config import WHAT, TrainConfig, from_mapping, seconds_of
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
-from headstart.data.sources import Data, options_of
+from headstart.data.sources import Data, command_line, options_of
 from headstart.errors import ConfigError, DataError, HeadstartError, RunError, UsageError
 from headstart.run import given, refuse_settings, same_pictures, train
 from headstart.run_folder import (
     CONFIG,
+    FINDINGS,
     Run,
     begun_folder,
     check_unchanged,
@@ -129,6 +130,7 @@ def asked_for(
         RunError: HS-RUN-021 and -022.
         UsageError: HS-USAGE-005.
     """
+    from headstart.training.recipes import contradiction
     from headstart.training.search_space import check_selects, searched_fields
 
     if trials is not None and trials < 1:
@@ -166,7 +168,7 @@ def asked_for(
     if config.img_size == "auto":
         faults.append("--img-size auto compares sizes by the probe, tune by trials: write --fields img_size")
     if faults:
-        raise ConfigError("HS-CONFIG-007", "These settings contradict each other.", details=faults)
+        raise contradiction(*faults)
     names = searched_fields(fields, config)
     check_selects(recipe_and_preprocess(config)[0], config)
     return Search(data, config, names, trials or DEFAULT_TRIALS)
@@ -280,13 +282,15 @@ def look_for_best(
     from headstart.training.search_space import defaults, nothing_to_choose_on, search_space
 
     dataset, _ = shared.pictures(search.config)
-    for line in (dataset.tree(), *dataset.notes):
-        console.say(line)
+    config = search.config
+    console.say(dataset.tree())
+    dataset.announce(command_line("check", search.data, options_of(config), config.exclude))
     console.say(f"run: {folder}")
     if search.folder is not None:
         check_unchanged(folder, dataset)
     else:
         dataset.write_csv(folder / "dataset.csv")
+        dataset.write_findings(folder / FINDINGS)
     model, plan = shared.planned(search.config)
     search = in_one_way(search, plan)
     if not plan.selection_pictures:

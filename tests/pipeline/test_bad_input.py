@@ -218,9 +218,11 @@ def test_broken_files_are_named_counted_and_left_out(
     broken = data / "train" / "dots" / "001.png"
     broken.write_bytes(content(broken))
     said, run = accepted(command, data, flags)
-    assert re.search(r"^ATTENTION: left out: 1 [\w ]+ \(train/dots/001\.png: ", said, flags=re.M)
-    assert words.lower() in said.lower()
-    assert "ATTENTION: cannot be read: 1 of 9 pictures of class 'dots'" in said
+    assert re.search(
+        r"^  WARNING  HS-CHECK-\d+  left out: 1 [\w ]+ \(train/dots/001\.png\)$", said, flags=re.M
+    )
+    assert words.lower() in (run / "log.txt").read_text(encoding="utf-8").lower()
+    assert "WARNING  HS-CHECK-007  cannot be read: 1 of 9 pictures of class 'dots'" in said
     (row,) = [row for row in table(run) if row["status"] != "ok"]
     assert (row["path"], row["status"], row["split"]) == ("train/dots/001.png", status, "")
 

@@ -43,6 +43,7 @@ FILES = {
     "confusion.png",
     "curves.png",
     "dataset.csv",
+    "findings.json",
     "log.txt",
     "metrics.json",
     "model/model.json",

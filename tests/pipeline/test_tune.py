@@ -32,6 +32,7 @@ ORDINARY = {
     "confusion.png",
     "curves.png",
     "dataset.csv",
+    "findings.json",
     "log.txt",
     "metrics.json",
     "model/model.json",

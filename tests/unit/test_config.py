@@ -45,7 +45,8 @@ RANGES = [
 @pytest.mark.parametrize(("values", "text"), RANGES)
 def test_ranges(values: dict[str, Any], text: str) -> None:
     error = refused(TrainConfig, **values)
-    assert str(error) == f"HS-CONFIG-002: A setting is out of range.\n  - {text}"
+    to_do = "  to do: See `headstart train --help`."
+    assert str(error) == f"HS-CONFIG-002: A setting is out of range.\n  - {text}\n{to_do}"
     assert refused(from_mapping, values).details == (text,)
 
 
@@ -158,8 +159,11 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     ("content", "text"),
     [
         (None, "The file of settings cannot be read: No such file or directory."),
-        (b"a: [1", "The file of settings cannot be read: expected ',' or ']', but got '<stream end>'."),
-        (b"\xff\xfe\x00", "The file of settings cannot be read: 'utf-8' codec can't decode byte 0xff"),
+        (
+            b"a: [1",
+            "The file of settings cannot be read: line 1: expected ',' or ']', but got '<stream end>'.",
+        ),
+        (b"\xff\xfe\x00", "The file of settings cannot be read: it is not UTF-8."),
         (b"- 1\n- 2\n", "The file of settings is no list of `name: value` lines."),
         (b"seed", "The file of settings is no list of `name: value` lines."),
     ],

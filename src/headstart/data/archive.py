@@ -188,7 +188,12 @@ class _Checks:
                 fix="Ask its publisher, or unpack it yourself if you trust it.",
             )
         if not self.names:
-            raise FetchError("HS-FETCH-007", "The archive holds no files.", where=self.archive)
+            raise FetchError(
+                "HS-FETCH-007",
+                "The archive holds no files.",
+                where=self.archive,
+                fix="Fetch it again, or ask its publisher.",
+            )
 
 
 def unsafe_name(name: str, *, windows: bool = sys.platform == "win32") -> str:

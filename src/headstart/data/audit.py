@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from headstart.console import counted
@@ -60,10 +62,21 @@ def findings_on_classes(table: AuditTable) -> list[Finding]:
                     f"Add pictures of {listed(absent, 3)} to {split}.",
                 )
             )
+    folded = Counter("".join(name.casefold().split()) for name in table.classes)
+    if alike := [repr(name) for name in table.classes if folded["".join(name.casefold().split())] > 1]:
+        found.append(
+            Finding(
+                "HS-CHECK-070",
+                "warning",
+                f"{len(alike)} classes differ in capitals or spaces only ({listed(alike)})",
+                len(alike),
+                "Give them one name, unless they are different things.",
+            )
+        )
     training = np.isin(table.splits, ("train", "selection", ""))
     counts = np.bincount(table.labels[training & (table.labels >= 0)], minlength=len(table.classes))
     small = [f"{table.classes[c]}: {counts[c]}" for c in np.argsort(counts, kind="stable")]
-    small = small[: int(np.sum(counts < TEST_MINIMUM))]
+    small = small[int(np.sum(counts == 0)) : int(np.sum(counts < TEST_MINIMUM))]
     if small and counts.any():
         few = counted(len(small), "class has", "classes have")
         found.append(
@@ -106,8 +119,9 @@ def findings_on_the_crop(table: AuditTable, preprocess: Preprocess) -> list[Find
         Finding(
             "HS-CHECK-043",
             "warning" if by_class[most] - by_class[least] > CUT_UNEQUALLY else "note",
-            f"the crop to {size} x {size} cuts {by_class[most]:.0%} of the pixels of '{most}', "
-            f"{by_class[least]:.0%} of '{least}' (a square picture loses {margin:.0%})",
+            f"the crop to {size} x {size} cuts {by_class[most]:.0%} of the pixels of '{most}'"
+            + (f", {by_class[least]:.0%} of '{least}'" if most != least else "")
+            + f" (a square picture loses {margin:.0%})",
             int(np.sum(lost > CUT_MUCH)),
             "Keep whole pictures with --fit pad, or --fit squash, and compare.",
             tuple(
@@ -128,15 +142,16 @@ def findings_on_shortcuts(table: AuditTable) -> list[Finding]:
 
 def _shortcut(found: Shortcut) -> Finding:
     low, high = found.interval
-    about_content = found.by == "mean colour"
+    may_be_content = found.by == "mean colour"
     return Finding(
         "HS-CHECK-050",
-        "note" if about_content else "warning",
+        "note" if may_be_content and not found.strong else "warning",
         f"the {found.by} alone names the class of {found.correct / found.n:.0%} of the pictures "
         f"({low:.0%} to {high:.0%}, n = {found.n:,}); always naming the most frequent class, "
         f"{found.majority:.0%}",
         found.correct,
-        "Look whether light or background differ by class; if so, take all pictures in the same light."
-        if about_content
+        "Nothing need be done if the colour belongs to the matter (ripe, unripe); if light or background "
+        "differ by class, take all pictures in the same light."
+        if may_be_content
         else "Collect the pictures of all classes in the same way, or a model may learn this instead.",
     )

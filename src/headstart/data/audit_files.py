@@ -121,9 +121,12 @@ def _strays(left_out: Sequence[LeftOut]) -> Iterable[Finding]:
 
 
 def _lost_by_class(table: AuditTable) -> Iterable[Finding]:
+    if not table.entries:  # training refuses that, in the same words
+        return
     totals = Counter(entry.class_name for entry in table.listing.entries)
     totals.subtract(item.class_name for item in table.left_out if not item.was_meant_as_picture)
-    lost = Counter(item.class_name for item in table.left_out if item.was_meant_as_picture)
+    broken = (item for item in table.left_out if item.was_meant_as_picture and item.kind != "too-small")
+    lost = Counter(item.class_name for item in broken)
     many = {name: n for name, n in sorted(lost.items()) if n > BAD_SHARE * totals[name]}
     if many:
         shown = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ from headstart.data.audit import audit
 from headstart.data.audit_table import AuditTable
 from headstart.data.dataset import told_apart
 from headstart.data.duplicates import equal, same_pixels
-from headstart.data.findings import SEVERITIES, Example, Finding, by_severity
+from headstart.data.exclusions import LIST
+from headstart.data.findings import MARKS, Example, Finding, by_severity, tally
 from headstart.data.fit import long_class, lost_by_class
 from headstart.data.listing import Listing, path_order
 from headstart.data.pictures import Files
@@ -26,8 +26,8 @@ from headstart.data.remembered import RememberedFacts
 from headstart.data.review import check_readable, class_names
 from headstart.data.sources import Data, SourceOptions, list_source
 from headstart.data.splits import SPLITS, assign_splits
-from headstart.errors import DataError
-from headstart.storage import write_atomic
+from headstart.errors import DataError, one_line
+from headstart.storage import csv_writer, write_atomic
 
 FIX_LIST_COLUMNS = ("path", "reason", "code")
 
@@ -84,11 +84,8 @@ class Checked:
         """Numbers of pictures, files, classes and findings."""
         pictures = console.counted(len(self.table.paths), "picture", "pictures")
         files = console.counted(len(self.table.listing.entries), "file", "files")
-        kinds = Counter(finding.severity for finding in self.findings)
-        words = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "note": ("note", "notes")}
-        told = ", ".join(console.counted(kinds[s], *words[s]) for s in SEVERITIES if kinds[s])
         classes = console.counted(len(self.table.classes), "class", "classes")
-        return f"{pictures} in {files}, {classes}: {told or 'nothing found'}"
+        return f"{pictures} in {files}, {classes}: {tally(self.findings) or 'nothing found'}"
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -109,17 +106,23 @@ class Checked:
         title = "the table" if self.table.listing.layout == "table" else self.root
         lines = [f"{title}: {self.summary()}", *(f"  {note}" for note in self.notes)]
         for finding in self.findings:
-            mark = {"error": "ERROR  ", "warning": "WARNING", "note": "note   "}[finding.severity]
-            lines += ["", f"{mark}  {finding.what}   [{finding.code}]"]
+            lines += ["", f"{MARKS[finding.severity]}  {one_line(finding.what)}   [{finding.code}]"]
             lines += [f"           {example}" for example in finding.examples[:SHOWN]]
             if (more := len(finding.examples) - SHOWN) > 0:
                 lines.append(f"           and {more:,} more")
-            lines.append(f"         > {finding.mend}")
+            lines.append(f"         > {one_line(finding.mend)}")
         return lines
 
     def excluded(self) -> list[tuple[str, str, str]]:
-        """Path, reason and code of each file to leave out; a file once, for its gravest reason."""
-        rows: dict[str, tuple[str, str, str]] = {}
+        """Path, reason and code of each file to leave out; a file once, for its gravest reason.
+
+        What a list of files left out already is named again, so that one list has all.
+        """
+        rows = {
+            item.path: (item.path, item.reason, item.code)
+            for item in self.table.listing.excluded
+            if item.by.startswith(f"{LIST} ")
+        }
         for finding in self.findings:
             for path, reason in finding.excluded:
                 rows.setdefault(path, (path, reason, finding.code))
@@ -132,15 +135,21 @@ class Checked:
             RunError: HS-RUN-001 to -003.
         """
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv_writer(text)
         writer.writerow(FIX_LIST_COLUMNS)
         rows = self.excluded()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow(row)
         write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
         return len(rows)
 
 
 SHOWN = 3  # examples on the terminal
+TOLD_BY = {
+    "HS-CHECK-007": {"HS-DATA-003", "HS-DATA-010", "HS-DATA-011"},
+    "HS-CHECK-014": {"HS-DATA-078"},
+}
+"""Findings that say less than these errors, where training stops with one."""
 
 
 def check(
@@ -220,8 +229,8 @@ def check(
     )
     remembered.save()
     found = audit(table, preprocess, identical)
-    faults = [_as_finding(error) for error in errors]
-    return Checked(table, by_severity([*faults, *found]), notes, preprocess)
+    findings = _told_once([_as_finding(error) for error in errors], found)
+    return Checked(table, by_severity(findings), notes, preprocess)
 
 
 def _listed(
@@ -233,6 +242,22 @@ def _listed(
     except DataError as error:
         fault = error
     return list_source(data, options=options, exclude=exclude, anyway=True), [fault]
+
+
+def _told_once(faults: Sequence[Finding], found: Sequence[Finding]) -> list[Finding]:
+    """All findings, without those on files that an error names; it takes over what they leave out."""
+    if not faults:
+        return list(found)
+    told = {str(example) for fault in faults for example in fault.examples}
+    codes = {fault.code for fault in faults}
+    kept: list[Finding] = []
+    excluded: list[tuple[str, str]] = []
+    for finding in found:
+        if finding.excluded and told >= {str(example) for example in finding.examples}:
+            excluded += finding.excluded
+        elif not codes & TOLD_BY.get(finding.code, set()):
+            kept.append(finding)
+    return [*(replace(fault, excluded=tuple(excluded)) for fault in faults), *kept]
 
 
 def _as_finding(error: DataError) -> Finding:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from headstart.console import counted
 from headstart.data.check import Checked
-from headstart.data.findings import SEVERITIES, Example, Finding
+from headstart.data.findings import NOUNS, SEVERITIES, Example, Finding
 from headstart.data.fit import lost_shares
 from headstart.data.formats import UnreadableImage, read_file
 from headstart.errors import MissingExtraError
@@ -28,7 +28,6 @@ PICTURES_SHOWN = 4  # of each group
 LINES_SHOWN = 10
 SEEN_CLASSES = 12  # whose evaluation view is shown
 CLASSES_SHOWN = 60
-WORDS = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "note": ("note", "notes")}
 
 
 def can_draw() -> bool:
@@ -74,7 +73,7 @@ def _content(checked: Checked, name: str) -> dict[str, Any]:
         "usable": checked.usable,
         "pictures": counted(len(checked.table.paths), "picture", "pictures"),
         "files": counted(len(checked.table.listing.entries), "file", "files"),
-        "kinds": [(s, kinds[s], WORDS[s][kinds[s] > 1]) for s in SEVERITIES if kinds[s]],
+        "kinds": [(s, kinds[s], NOUNS[s][kinds[s] > 1]) for s in SEVERITIES if kinds[s]],
         "parts": parts,
         "classes": [
             {

@@ -29,6 +29,7 @@ GROUP_NAMES = (
 SPLITS = {**SPLIT_NAMES, "selection": "selection"}
 DISTINCT = 20_000  # values of a column that are told apart
 SAMPLE = 400  # rows that are looked at together, evenly spread
+MOSTLY = 0.8  # of the cells; so many tell what a column is, the others are faults
 SUM_OF_PROBABILITIES = 0.011  # around 1; tables round to two places
 
 
@@ -254,9 +255,11 @@ class _Finder:
         found = []
         for i, column in enumerate(self.seen.columns):
             names = {value.casefold() for value in column.values}
-            if i not in taken and names and names <= SPLITS.keys():
-                if column.plain in SPLIT_COLUMN_NAMES:
-                    return i
+            if i in taken or not names:
+                continue
+            if column.plain in SPLIT_COLUMN_NAMES and self.share(i, is_split) >= MOSTLY:
+                return i  # others are told one by one
+            if names <= SPLITS.keys():
                 found += [i] if len(names) > 1 else []
         return found[0] if len(found) == 1 else None
 
@@ -315,7 +318,15 @@ class _Finder:
         return words[:1] or named[:1]
 
     def soft(self, free: list[int]) -> tuple[int, ...]:
-        """Columns of numbers from 0 to 1 that sum to 1 in every row of the sample."""
+        """Columns of numbers from 0 to 1 that sum to 1 in every row of the sample.
+
+        Of fractions, a few rows may be wrong, which are told one by one.
+        """
+        shares = tuple(i for i in free if self.share(i, is_probability) >= MOSTLY)
+        if len(shares) > 1 and any(self.seen.columns[i].fractions for i in shares):
+            good = [sums_to_one([text_of(row[i]) for i in shares]) for row in self.seen.sample]
+            if sum(good) >= MOSTLY * len(good):
+                return shares
         numbers = tuple(i for i in free if self.seen.columns[i].probable)
         if len(numbers) < 2 or not self.seen.sample:
             return ()
@@ -343,6 +354,25 @@ class _Finder:
             number = f"{count:,}" if count < DISTINCT else f"{DISTINCT:,} or more"
             lines.append(f"{column.name}: {number} different ({listed(sorted(column.values)[:50], 3)})")
         return lines
+
+
+def is_split(text: str) -> bool:
+    return text.casefold() in SPLITS
+
+
+def is_probability(text: str) -> bool:
+    return is_number(text) and 0 <= float(text) <= 1
+
+
+def sums_to_one(cells: Sequence[str]) -> bool:
+    """Whether these are the probabilities of all classes."""
+    if not all(is_probability(cell or "0") for cell in cells):
+        return False
+    return abs(sum(float(cell or 0) for cell in cells) - 1) <= SUM_OF_PROBABILITIES
+
+
+def text_of(cell: str | list[str]) -> str:
+    return cell.strip() if isinstance(cell, str) else ";".join(cell)
 
 
 def looks_like_picture(text: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -17,9 +18,10 @@ from headstart import console
 from headstart.data.audit import audit
 from headstart.data.audit_table import AuditTable
 from headstart.data.cache import Cache
+from headstart.data.findings import Finding, by_severity, worst
 from headstart.data.fit import Sizes, long_class
 from headstart.data.images import RANGE_GUESSED, intensity_range
-from headstart.data.listing import Entries, Entry, Listing
+from headstart.data.listing import Entries, Entry, Excluded, Listing
 from headstart.data.lock import LockRow, left_out_rows, soft_label, write_lock
 from headstart.data.outcomes import Outcomes
 from headstart.data.pictures import Files, Pictures, available_memory, changed
@@ -34,6 +36,7 @@ from headstart.data.review import (
 from headstart.data.sources import Data, SourceOptions, list_source
 from headstart.data.splits import SPLITS, Assignment, assign_splits
 from headstart.errors import nearest
+from headstart.storage import write_atomic
 
 SHOWN_CLASSES = 20
 HASHES: Any = np.dtypes.StringDType()  # a third of the memory of <U64
@@ -54,8 +57,9 @@ class Dataset:
         groups: Pictures of one group never lie on two sides of a split that headstart makes, [n]. The group
             that a table names; else the file hash: a set of exact duplicates.
         left_out: Files that are no picture or cannot be read.
-        excluded: Files and folders left out on demand, by the pattern that did it.
-        notes: Everything guessed, ignored or left out; to be printed.
+        excluded: Files and folders left out on demand.
+        notes: What was guessed or decided about layout, split and decoding, for a person.
+        findings: What is the matter with the pictures, the worst first.
         layout: ``split-folders``, ``class-folders``, ``list`` or ``table``.
         reported_split: The split that results are reported on and that nothing is chosen on.
         soft: Probabilities that a table gives, float32 [n, len(soft_classes)]; None where there are none. The
@@ -72,8 +76,9 @@ class Dataset:
     file_hashes: NDArray[np.str_]
     groups: NDArray[np.str_]
     left_out: tuple[LeftOut, ...]
-    excluded: Mapping[str, Sequence[str]]
+    excluded: Sequence[Excluded]
     notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
     layout: str
     reported_split: str
     soft: NDArray[np.float32] | None = None
@@ -140,6 +145,27 @@ class Dataset:
             RunError: HS-RUN-001 to -003.
         """
         write_lock(path, chain(self._rows(), left_out_rows(self.left_out, self.excluded)), self.soft_classes)
+
+    def write_findings(self, path: Path) -> None:
+        """Writes all findings as JSON, as `headstart check --json` has them.
+
+        Raises:
+            RunError: HS-RUN-001 to -003.
+        """
+        told = [finding.to_dict() for finding in self.findings]
+        write_atomic(path, writable(json.dumps(told, ensure_ascii=False, indent=2)) + "\n")
+
+    def announce(self, more: str) -> None:
+        """Says what was decided about the data, and the worst findings; the log has all of them.
+
+        Args:
+            more: The command that tells all findings.
+        """
+        for line in (*self.notes, *worst(self.findings, more)):
+            console.say(writable(line))
+        with console.quiet():
+            for finding in self.findings:
+                console.say(f"  {writable(finding.line())}")
 
     def _rows(self) -> Iterator[LockRow]:
         for i, path in enumerate(self.paths):
@@ -292,12 +318,10 @@ def load_dataset(
     table = AuditTable(
         listing, classes, entries, labels, assignment.splits, assignment.reported, read, left_out
     )
-    findings = audit(table, preprocess, training=require_split)
     notes = (
         *filter(None, (why,)),
         *listing.notes,
         *assignment.notes,
-        *(finding.line() for finding in findings),
         *depth_notes,
         *notes_on_room(len(pictures), pictures.at_hand),
     )
@@ -316,8 +340,8 @@ def load_dataset(
         ),
         left_out=left_out,
         excluded=listing.excluded,
-        # A file name may hold bytes that no terminal and no UTF-8 file takes.
-        notes=tuple(note.encode("utf-8", "backslashreplace").decode("utf-8") for note in notes),
+        notes=tuple(map(writable, notes)),
+        findings=by_severity(audit(table, preprocess, training=require_split)),
         layout=listing.layout,
         reported_split=assignment.reported,
         soft=_soft(listing, files.names),
@@ -325,6 +349,11 @@ def load_dataset(
         sizes=read.facts.sizes(),
     )
     return dataset, pictures
+
+
+def writable(text: str) -> str:
+    """The text in letters that every terminal and file takes: a file name may hold any byte."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def told_apart(listing: Listing, results: Outcomes) -> tuple[Sequence[Entry], tuple[LeftOut, ...]]:

@@ -206,6 +206,8 @@ def _reason(error: BaseException) -> str:
     reason = getattr(error, "reason", None) or error
     if isinstance(reason, TimeoutError):
         return "the server does not answer"
+    if isinstance(reason, ConnectionRefusedError):
+        return "the server refuses the connection"
     return str(reason) or type(error).__name__
 
 

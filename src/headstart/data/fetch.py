@@ -85,7 +85,7 @@ def fetch(
         RunError: the disk is full or cannot be written.
     """
     source = _source(name_or_url, sha1, sha256)
-    folder = (folder or home() / "datasets").expanduser()
+    folder = Path(folder or home() / "datasets").expanduser()
     destination = _destination(source, folder)
     if found := _already_there(source, destination):
         return found
@@ -209,7 +209,9 @@ def _archive(
     if parts.scheme == "file":
         by_hand = Path(urllib.request.url2pathname(parts.path))
         if not by_hand.is_file():
-            raise FetchError("HS-FETCH-003", "There is no such file.", where=by_hand)
+            raise FetchError(
+                "HS-FETCH-003", "There is no such file.", where=by_hand, fix="Check the address."
+            )
     if by_hand.is_file():
         console.say(f"using {by_hand}")
         return by_hand, False

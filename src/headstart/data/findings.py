@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from headstart.console import counted
 from headstart.data.listing import listed
+from headstart.errors import one_line
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+NOUNS = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "note": ("note", "notes")}
+MARKS = {"error": "ERROR  ", "warning": "WARNING", "note": "note   "}
+SHOWN = 4  # at the start of a training
 EXAMPLES = 20  # in JSON
 
 
@@ -26,7 +32,7 @@ class Example:
     text: str = ""
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, (" = ".join(self.paths), self.text)))
+        return one_line(": ".join(filter(None, (" = ".join(self.paths), self.text))))
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,15 @@ class Finding:
     excluded: tuple[tuple[str, str], ...] = ()
 
     def line(self) -> str:
-        """In one line, for the start of a training."""
-        shown = listed([str(example) for example in self.examples], 3)
-        attention = "" if self.severity == "note" else "ATTENTION: "
-        return f"{attention}{self.what}" + (f" ({shown})" if shown else "")
+        """In one line, with examples, for the log of a training."""
+        shown = f" ({listed([str(example) for example in self.examples], 3)})" if self.examples else ""
+        return one_line(f"{MARKS[self.severity]}  {self.code}  {self.what}{shown}")
+
+    def short(self) -> str:
+        """In one line, for the start of a training; of what is lost or misleads, one example."""
+        example = self.examples[0].paths[:1] if self.examples and self.severity != "note" else ()
+        shown = f" ({example[0]}{', ...' if len(self.examples) > 1 else ''})" if example else ""
+        return one_line(f"{MARKS[self.severity]}  {self.code}  {self.what}{shown}")
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -75,3 +86,28 @@ class Finding:
 def by_severity(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Errors first, notes last; otherwise in the given order."""
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def tally(findings: Iterable[Finding]) -> str:
+    """How many of each severity: ``2 warnings, 1 note``; empty if there are none."""
+    kinds = Counter(finding.severity for finding in findings)
+    return ", ".join(counted(kinds[s], *NOUNS[s]) for s in SEVERITIES if kinds[s])
+
+
+def worst(findings: Sequence[Finding], more: str) -> list[str]:
+    """The worst ones in a few lines, and how many others there are. Errors are never among those.
+
+    Args:
+        findings: By severity.
+        more: The command that tells all of them.
+    """
+    if not findings:
+        return []
+    shown = max(SHOWN, sum(finding.severity == "error" for finding in findings))
+    hidden = findings[shown:]
+    others = f"{tally(hidden)} more" if hidden else "examples, and what to do"
+    return [
+        f"found in the pictures: {tally(findings)}",
+        *(f"  {finding.short()}" for finding in findings[:shown]),
+        f"  {others}: {more}",
+    ]

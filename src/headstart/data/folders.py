@@ -7,6 +7,7 @@ folders alone. A class is the first folder below the split, whatever lies deeper
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,11 @@ from headstart.console import counted
 from headstart.data.exclusions import Exclusions
 from headstart.data.formats import HEAD_BYTES, PICTURE_SUFFIXES, UnreadableImage, recognise
 from headstart.data.listing import (
+    RUN_FILES,
     SPLIT_NAMES,
     Entry,
     Listing,
+    is_folder,
     is_ignored,
     listed,
     nfc,
@@ -30,16 +33,23 @@ from headstart.data.listing import (
 )
 from headstart.errors import DataError, nearest
 
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 LAYOUTS = "train/CLASS/*.jpg and test/CLASS/*.jpg (or val/), or CLASS/*.jpg alone"
 
 
 def list_folder(
-    root: Path, *, exclude: Sequence[str] = (), require_split: bool = True, label_from: LabelFrom = "top"
+    root: Path,
+    *,
+    exclude: Sequence[str] = (),
+    exclude_list: Path | None = None,
+    require_split: bool = True,
+    label_from: LabelFrom = "top",
 ) -> Listing:
     """Understands the layout of a folder.
 
     Args:
         exclude: Names or relative paths to leave out; ``*`` and ``?`` as in a shell.
+        exclude_list: A table of paths to leave out, see `headstart.data.exclusions.read_list`.
         label_from: Which of nested folders name the class.
         require_split: Whether the data are for training; otherwise one class and a lone ``test/`` are fine.
 
@@ -47,10 +57,22 @@ def list_folder(
         DataError: HS-DATA-001 (no such folder), -002 (a file), -003 (no pictures), -004 (one class), -006
             (pictures beside class folders), -007 (split-named beside class folders), -008 (class not in
             training), -009 (equal names), -012 (no training part), -013 (two spellings of a split), -015
-            (no permission), -016 (several of them).
+            (no permission), -016 (several of them), -075 and -076 (the list to leave out), -077 (the folder
+            of a run), -078 (a data set among the classes).
     """
     check_is_folder(root)
-    return _FolderReader(root, Exclusions(exclude), require_split, label_from).read()
+    exclusions = Exclusions(exclude, exclude_list, root)
+    return _FolderReader(root, exclusions, require_split, label_from).read()
+
+
+def run_folder_fault(folder: Path, within: str = "") -> DataError:
+    """Says that a folder is what headstart wrote; ``within``: its path inside of the data."""
+    return DataError(
+        "HS-DATA-077",
+        "This is the folder of a run of headstart: its plots are no pictures to train on.",
+        where=folder,
+        fix=f'Leave it out: --exclude "{within}"' if within else "Give the folder that holds the pictures.",
+    )
 
 
 def label_of(path: str, label_from: LabelFrom) -> str:
@@ -134,7 +156,7 @@ class _FolderReader:
             tuple(empty),
             tuple(self.notes),
             ignored=tuple(self.ignored),
-            excluded=self.exclusions.matched,
+            excluded=self.exclusions.found,
         )
 
     def read_splits(self, by_split: dict[str, list[str]]) -> tuple[list[Entry], set[str], list[str]]:
@@ -219,6 +241,8 @@ class _FolderReader:
                 )
             found = [path for name in names for path in self.walk(f"{prefix}/{name}".lstrip("/"))]
             below = len(prefix) + 1 if prefix else 0
+            if not prefix and self.label_from == "top":
+                self.check_is_class(class_name, found)
             labels = [class_name] * len(found)
             if self.label_from != "top":
                 labels = [label_of(path[below:], self.label_from) for path in found]
@@ -229,6 +253,19 @@ class _FolderReader:
         if self.label_from == "top":
             self.note_nested(prefix, list(spellings))
         return entries, present, sorted(empty)
+
+    def check_is_class(self, name: str, found: list[str]) -> None:
+        """A folder that holds a training part with classes is a data set of its own."""
+        inside: list[str] = []
+        with contextlib.suppress(OSError), os.scandir(self.root / name) as items:
+            inside = sorted(item.name for item in items if nfc(item.name).lower() in SPLIT_NAMES)
+        if not any(SPLIT_NAMES[nfc(folder).lower()] == "train" for folder in inside):
+            return
+        parts = [path.split("/") for path in found]
+        if found and all(len(part) > 3 and nfc(part[1]).lower() in SPLIT_NAMES for part in parts):
+            what = f"'{name}' is no class, but a data set of its own: it holds {listed(inside)} with classes."
+            fix = f'Give one data set, such as {self.root / name}, or leave this one out: --exclude "{name}"'
+            self.faults.append(DataError("HS-DATA-078", what, where=self.root, fix=fix))
 
     def note_nested(self, prefix: str, classes: list[str]) -> None:
         """Class folders that all hold the same folders: perhaps those are the classes."""
@@ -269,15 +306,15 @@ class _FolderReader:
         try:
             with os.scandir(folder) as items:
                 for item in items:
-                    is_folder = item.is_dir()
-                    if self.exclusions.matched and self.exclusions.leaves_out(
-                        self.relative(folder, item.name, is_folder)
+                    inner = is_folder(item)
+                    if self.exclusions and self.exclusions.leaves_out(
+                        self.relative(folder, item.name, inner)
                     ):
                         continue
-                    if is_ignored(item.name, is_folder):
-                        self.ignored.append(self.relative(folder, item.name, is_folder))
+                    if is_ignored(item.name, inner):
+                        self.ignored.append(self.relative(folder, item.name, inner))
                     else:
-                        (folders if is_folder else files).append(item.name)
+                        (folders if inner else files).append(item.name)
         except PermissionError:
             self.faults.append(
                 DataError(
@@ -287,6 +324,9 @@ class _FolderReader:
                     fix="Change its permissions, or leave it out with --exclude.",
                 )
             )
+        if set(files) >= RUN_FILES:
+            self.faults.append(run_folder_fault(folder, folder.relative_to(self.root).as_posix()))
+            return [], []
         return sorted(folders, key=path_order), sorted(files, key=path_order)
 
     def relative(self, folder: Path, name: str, is_folder: bool) -> str:
@@ -339,13 +379,15 @@ class _FolderReader:
         )
 
     def fault_empty(self) -> None:
+        packed = [name for name in self.beside if name.lower().endswith(PACKED)]
+        unpack = f"Unpack {listed(packed, 3)}, and give the folder that comes out. " if packed else ""
         self.faults.append(
             DataError(
                 "HS-DATA-003",
                 "The folder holds no pictures.",
                 where=self.root,
                 details=[f"ignored: {path}" for path in [*sorted(self.ignored), *self.beside]],
-                fix=f"Expected: {LAYOUTS}.",
+                fix=f"{unpack}Expected: {LAYOUTS}.",
             )
         )
 

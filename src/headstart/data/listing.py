@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from headstart.errors import DataError, nearest
 
@@ -15,6 +16,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+RUN_FILES = {"config.yaml", "dataset.csv", "log.txt"}  # by which the folder of a run is told
 SYSTEM_NAMES = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin"}
 
 
@@ -33,6 +35,21 @@ class Entry:
     class_name: str
     split: str
     group: str = ""
+
+
+class Excluded(NamedTuple):
+    """What was left out on demand.
+
+    Attributes:
+        path: As in the listing; a folder ends in ``/``.
+        by: The flag that did it: ``--exclude PATTERN`` or ``--exclude-list FILE``.
+        reason, code: What the list says of it; may be empty.
+    """
+
+    path: str
+    by: str
+    reason: str = ""
+    code: str = ""
 
 
 class Entries(Sequence[Entry]):
@@ -89,7 +106,7 @@ class Listing:
             ``soft_classes``; the class of an entry is the likeliest.
         soft_classes: Classes of ``soft``.
         ignored: Hidden and system files and folders, relative to the root; folders end in ``/``.
-        excluded: Files and folders left out on demand, by the pattern that did it; folders end in ``/``.
+        excluded: Files and folders left out on demand.
     """
 
     root: Path
@@ -100,7 +117,7 @@ class Listing:
     soft: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     soft_classes: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
-    excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    excluded: Sequence[Excluded] = ()
 
 
 def nfc(name: str) -> str:
@@ -115,6 +132,14 @@ def path_order(path: str) -> tuple[str, str]:
 def is_ignored(name: str, is_folder: bool) -> bool:
     """Hidden and system names. Files may start with ``_``: cameras name them so (``_DSC0001.JPG``)."""
     return name.startswith(".") or (is_folder and name.startswith("_")) or name.lower() in SYSTEM_NAMES
+
+
+def is_folder(item: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one; not so of a link that leads to itself."""
+    try:
+        return item.is_dir()
+    except OSError:
+        return False
 
 
 def raise_all(faults: Sequence[DataError], where: object) -> None:
@@ -133,20 +158,23 @@ def raise_all(faults: Sequence[DataError], where: object) -> None:
         )
 
 
-def split_faults(rows: Sequence[Entry]) -> list[DataError]:
+def split_faults(rows: Sequence[Entry], where: object) -> list[DataError]:
     """What keeps the rows of a list or table from being trained on, as a whole."""
     pairs = {(row.split, row.class_name) for row in rows}
     given = {split for split, _ in pairs}
     trained = {name for split, name in pairs if split in ("", "train")}
     if given != {""} and "train" not in given:
-        what = "No row of the list is for training."
-        return [DataError("HS-DATA-012", what, fix="Use the split 'train'.")]
+        what = "No row is for training."
+        return [DataError("HS-DATA-012", what, where=where, fix="Use the split 'train'.")]
     if unknown := sorted({name for _, name in pairs} - trained):
         guesses = "".join(dict.fromkeys(nearest(name, trained) for name in unknown))
-        return [DataError("HS-DATA-008", f"Classes that no training row has: {listed(unknown)}.{guesses}")]
+        what = f"Classes that no training row has: {listed(unknown)}.{guesses}"
+        fix = f'Give them the name of a class that trains, or leave one out: --exclude "{unknown[0]}"'
+        return [DataError("HS-DATA-008", what, where=where, fix=fix)]
     if len(trained) < 2:
         what = f"There is only one class, '{min(trained)}'; at least two are needed."
-        return [DataError("HS-DATA-004", what)]
+        fix = "Add pictures of something else (for example 'other')."
+        return [DataError("HS-DATA-004", what, where=where, fix=fix)]
     return []
 
 

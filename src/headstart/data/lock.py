@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headstart.console import counted
-from headstart.data.listing import listed
+from headstart.data.listing import Excluded, listed
 from headstart.data.review import LeftOut
 from headstart.errors import RunError
-from headstart.storage import write_atomic
+from headstart.storage import csv_writer, write_atomic
 
 CSV_COLUMNS = ("path", "class", "split", "group", "file_hash", "status", "reason")
 EARLIER_COLUMNS = CSV_COLUMNS[:-1]  # of runs before there were reasons
@@ -56,13 +56,12 @@ def soft_label(classes: Sequence[str], probabilities: Iterable[float]) -> tuple[
     return tuple(zip(classes, (float(str(np.float32(value))) for value in probabilities), strict=True))
 
 
-def left_out_rows(left_out: Iterable[LeftOut], excluded: Mapping[str, Sequence[str]]) -> Iterator[LockRow]:
+def left_out_rows(left_out: Iterable[LeftOut], excluded: Iterable[Excluded]) -> Iterator[LockRow]:
     """The rows of files that give no picture, and of what was left out on demand."""
     for item in left_out:
         yield LockRow(item.path, item.class_name, status=item.kind, reason=item.reason)
-    for pattern, paths in excluded.items():
-        for path in paths:
-            yield LockRow(path, status=EXCLUDED, reason=f"--exclude {pattern}")
+    for named in excluded:
+        yield LockRow(named.path, status=EXCLUDED, reason=": ".join(filter(None, (named.by, named.reason))))
 
 
 def write_lock(path: Path, rows: Iterable[LockRow], soft_classes: Sequence[str] = ()) -> None:
@@ -72,7 +71,7 @@ def write_lock(path: Path, rows: Iterable[LockRow], soft_classes: Sequence[str] 
         RunError: HS-RUN-001 to -003.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_writer(text)
     writer.writerow((*CSV_COLUMNS, *(f"{SOFT}{name}" for name in soft_classes)))
     for *cells, soft in rows:
         shares = dict(soft)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +11,13 @@ from headstart.config import LabelFrom
 from headstart.console import counted
 from headstart.data.columns import (
     SPLITS,
-    SUM_OF_PROBABILITIES,
     Roles,
     find_roles,
     of_several_classes,
     several_classes,
+    sums_to_one,
     survey,
+    text_of,
 )
 from headstart.data.exclusions import Exclusions
 from headstart.data.folders import check_is_folder, label_of
@@ -38,6 +37,7 @@ def list_manifest(
     columns: Mapping[str, str] | None = None,
     label_from: LabelFrom | None = None,
     exclude: Sequence[str] = (),
+    exclude_list: Path | None = None,
     require_split: bool = True,
     anyway: bool = False,
 ) -> Listing:
@@ -49,6 +49,7 @@ def list_manifest(
         columns: Which column is ``path``, ``label``, ``split`` or ``group``; what is not said is found.
         label_from: Take classes from the folders in the paths, not from a column.
         exclude: Paths, parts of paths and classes to leave out; ``*`` and ``?`` as in a shell.
+        exclude_list: A table of paths to leave out, see `headstart.data.exclusions.read_list`.
         require_split: Whether the data are for training.
         anyway: Leave out rows that cannot be used, and have no other faults than -050 to -052, -056 and -057,
             instead of raising.
@@ -56,7 +57,8 @@ def list_manifest(
     Raises:
         DataError: HS-DATA-050 (no table), -051 and -052 (which column?), -053 (rows that cannot be used),
             -054 (several classes in a row), -055 (files are missing), -056 (paths of another place), -057 (no
-            such column), -003, -004, -008, -012 as for folders, -016 (several of them).
+            such column), -003, -004, -008, -012 as for folders, -016 (several of them), -075 and -076 (the
+            list to leave out).
         ConfigError: HS-CONFIG-007, classes both from a column and from folders.
         MissingExtraError: HS-INSTALL-001, Parquet needs pyarrow.
     """
@@ -65,6 +67,7 @@ def list_manifest(
             "HS-CONFIG-007",
             "These settings contradict each other.",
             details=["--label-from takes the class from the paths, --columns label=... from a column"],
+            fix="Leave out one of them.",
         )
     base = path.parent if images is None else images
     check_is_folder(base)
@@ -83,7 +86,8 @@ def list_manifest(
     change = relocation(base, sample, path)
     # Columns of nothing but 0 and 1 say no more than the class itself.
     keeps_soft = roles.probability or any(seen.columns[i].fractions for i in roles.soft)
-    reader = _Reader(table, base, roles, change, label_from, Exclusions(exclude), require_split, keeps_soft)
+    exclusions = Exclusions(exclude, exclude_list, base)
+    reader = _Reader(table, base, roles, change, label_from, exclusions, require_split, keeps_soft)
     reader.read()
     return reader.listing(sample[0] if sample else "", anyway)
 
@@ -123,7 +127,7 @@ class _Reader:
         roles = self.roles
         for number, row in self.table.rows():
             if len(row) != width:
-                self.fault(number, f"has {len(row)} cells, not {width}")
+                self.fault(number, f"has {counted(len(row), 'cell', 'cells')}, not {width}")
                 continue
             cell = row[roles.path]
             written = with_slashes(cell) if isinstance(cell, str) else ""
@@ -182,6 +186,9 @@ class _Reader:
         if not label:
             self.unlabelled += 1
             return None
+        if "\n" in label:
+            self.fault(number, "its class goes on over several lines: is a quote not closed?")
+            return None
         return label
 
     def likeliest(self, number: int, row: Row, path: str) -> str | None:
@@ -197,8 +204,7 @@ class _Reader:
         values = tuple(float(cell or 0) for cell in cells)
         if roles.probability:
             values = (1 - values[0], values[0])
-        wrong = abs(sum(values) - 1) > SUM_OF_PROBABILITIES or not all(0 <= p <= 1 for p in values)
-        if wrong or not all(map(math.isfinite, values)):
+        if not sums_to_one([str(value) for value in values]):
             self.fault(number, f"the probabilities {' '.join(cells)} are not from 0 to 1, or do not sum to 1")
             return None
         best = max(values)
@@ -237,7 +243,7 @@ class _Reader:
             notes=tuple(self.notes(example)),
             soft=self.soft,
             soft_classes=self.soft_classes() if self.soft else (),
-            excluded=self.exclusions.matched,
+            excluded=self.exclusions.found,
         )
 
     def faults(self, entries: Entries, example: str) -> list[DataError]:
@@ -265,7 +271,7 @@ class _Reader:
             )
         if entries:
             faults += self.missing(entries)
-            faults += split_faults(entries) if self.require_split and not several else []
+            faults += split_faults(entries, where) if self.require_split and not several else []
         elif not faults:
             faults.append(
                 DataError(
@@ -315,7 +321,7 @@ class _Reader:
             DataError(
                 "HS-DATA-055",
                 f"{len(gone):,} of {len(entries):,} files that the table names are not there.",
-                where=self.base,
+                where=self.table.path,
                 details=details,
                 fix="Name the folder that the paths begin in (--images DIR), correct them, or leave them out "
                 "with --exclude.",
@@ -367,16 +373,9 @@ class _Reader:
             notes.append(f"left out: {counted(self.repeated, 'row', 'rows')} that say the same again")
         if self.trimmed:
             notes.append(f"spaces around the class are dropped in {counted(self.trimmed, 'row', 'rows')}")
-        alike = Counter(name.casefold() for name in set(self.classes))
-        if twice := [name for name in sorted(set(self.classes)) if alike[name.casefold()] > 1]:
-            notes.append(f"ATTENTION: classes that differ in upper and lower case only: {listed(twice)}")
         return notes + self.exclusions.notes("row", "rows")
 
 
 def class_of_column(name: str) -> str:
     """The class that a column of probabilities is of: headstart's own tables write ``prob:CLASS``."""
     return nfc(name.strip().removeprefix("prob:"))
-
-
-def text_of(cell: str | list[str]) -> str:
-    return cell.strip() if isinstance(cell, str) else ";".join(cell)

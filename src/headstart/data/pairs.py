@@ -17,6 +17,7 @@ def list_pairs(
     pairs: Sequence[Sequence[Any]],
     *,
     exclude: Sequence[str] = (),
+    exclude_list: Path | None = None,
     require_split: bool = True,
     anyway: bool = False,
 ) -> Listing:
@@ -24,12 +25,13 @@ def list_pairs(
 
     Args:
         exclude: Paths, parts of paths (below the folder common to all) and classes to leave out.
+        exclude_list: A table of paths to leave out, see `headstart.data.exclusions.read_list`.
         require_split: Whether the data are for training.
         anyway: Leave out rows that cannot be used, and have no other faults, instead of raising.
 
     Raises:
         DataError: HS-DATA-003 (empty), -004 (one class), -008 (class not in training), -014 (a row that
-            cannot be used), -016 (several of them).
+            cannot be used), -016 (several of them), -075 and -076 (the list to leave out).
     """
     rows: list[Entry] = []
     bad: list[str] = []
@@ -57,18 +59,21 @@ def list_pairs(
     if bad:
         faults.append(
             DataError(
-                "HS-DATA-014", f"{counted(len(bad), 'row', 'rows')} of the list cannot be used.", details=bad
+                "HS-DATA-014",
+                f"{counted(len(bad), 'row', 'rows')} of the list cannot be used.",
+                details=bad,
+                fix="Correct them in the list.",
             )
         )
     root = _common_folder(rows)
-    exclusions = Exclusions(exclude)
+    exclusions = Exclusions(exclude, exclude_list, root)
     rows = [row for row in rows if not exclusions.leaves_out(row.path, row.class_name, within=str(root))]
     notes = exclusions.notes("picture", "pictures")
     if not rows and not bad:
         fix = "Give (path, label) of each picture."
         raise DataError("HS-DATA-003", "The list holds no pictures.", details=notes, fix=fix)
     if require_split and rows:
-        faults += split_faults(rows)
+        faults += split_faults(rows, "the list")
     if not anyway or not rows:
         raise_all(faults, "the list")
     return Listing(
@@ -76,7 +81,7 @@ def list_pairs(
         tuple(sorted(rows, key=lambda row: path_order(row.path))),
         "list",
         notes=tuple(notes),
-        excluded=exclusions.matched,
+        excluded=exclusions.found,
     )
 
 

@@ -6,7 +6,6 @@ columns become ``labels.csv``, which is read like any other table.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from headstart.data.formats import HEAD_BYTES, UnreadableImage, recognise
 from headstart.data.listing import SPLIT_NAMES, quoted
 from headstart.data.tables import Table, named, parquet_batches, unreadable
 from headstart.errors import DataError
-from headstart.storage import storage_errors
+from headstart.storage import csv_writer, storage_errors
 
 LABELS = "labels.csv"
 BATCH = 200  # pictures in memory at once
@@ -47,7 +46,7 @@ def unpack_pictures(tables: Sequence[Table], folder: Path, picture_column: str =
         storage_errors(folder),
         open(folder / LABELS, "w", encoding="utf-8", newline="") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_writer(file)
         # `picture_file` names no column of a table that people make.
         writer.writerow(["picture_file", *others, *(["split"] if with_split else [])])
         for table, split in zip(tables, splits, strict=True):

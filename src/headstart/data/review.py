@@ -119,7 +119,7 @@ def _nothing_readable(
             f"All {counted(len(pointers), 'file is a Git LFS pointer', 'files are Git LFS pointers')}, "
             "not pictures: the folder was cloned without git-lfs.",
             where=listing.root,
-            details=[item.path for item in pointers],
+            details=[str(item) for item in pointers],
             fix="Run in the clone: git lfs install && git lfs pull",
         )
     return DataError(
@@ -127,7 +127,7 @@ def _nothing_readable(
         f"None of {counted(len(left_out), 'file', 'files')} is a picture that can be read.",
         where=listing.root,
         details=[str(item) for item in pictures_lost or left_out],
-        fix=_fix_for(pictures_lost),
+        fix=_fix_for(pictures_lost) or "Replace them; what is the matter with each is said above.",
     )
 
 
@@ -137,6 +137,8 @@ def _fix_for(lost: Sequence[LeftOut]) -> str:
         return "Run in the clone: git lfs install && git lfs pull"
     if kinds == {"forbidden"}:
         return "Change the permissions of the files."
+    if kinds == {"too-small"}:
+        return "Choose a --crop that all pictures have."
     hints = {item.reason for item in lost if "pip install" in item.reason}
     return hints.pop() if len(hints) == 1 else ""
 

@@ -24,6 +24,7 @@ MOST_CLASSES = 100
 PENALTY = 1.0  # on weights of standardised numbers, summed loss
 STEPS = 30
 MARGIN = 0.1  # above the most frequent class, of what is missing to 1
+STRONG = 0.5  # the same, where little is left for the content to tell
 
 Numbers = NDArray[np.float64]
 
@@ -49,7 +50,15 @@ class Shortcut:
     @property
     def found(self) -> bool:
         """Whether it is well above naming the most frequent class every time."""
-        return self.interval[0] > self.majority + MARGIN * (1 - self.majority)
+        return self._beyond(MARGIN)
+
+    @property
+    def strong(self) -> bool:
+        """Whether little is left for the content to tell."""
+        return self._beyond(STRONG)
+
+    def _beyond(self, margin: float) -> bool:
+        return self.interval[0] > self.majority + margin * (1 - self.majority)
 
 
 def shortcuts(facts: FactsColumns, labels: NDArray[np.int64]) -> list[Shortcut]:

@@ -14,7 +14,7 @@ from headstart.data.fit import lost_by_class
 from headstart.data.gallery import draw_class_samples, draw_lesson_grid
 from headstart.data.listing import listed
 from headstart.data.preprocess import Preprocess
-from headstart.data.sources import SourceOptions
+from headstart.data.sources import SourceOptions, command_line
 from headstart.data.views import Views
 from headstart.errors import ConfigError, nearest
 
@@ -71,8 +71,9 @@ def show(
         choose_fit=choose_fit,
     )
     lost = lost_by_class(dataset.sizes, dataset.labels, dataset.classes, pictures.preprocess)
-    for line in (dataset.tree(), *dataset.notes, lost_line(lost, pictures.preprocess)):
-        console.say(line)
+    console.say(dataset.tree())
+    dataset.announce(command_line("check", data, options or SourceOptions(), exclude))
+    console.say(lost_line(lost, pictures.preprocess))
     lesson, classes = output / "lesson.png", output / "classes.png"
     draw_lesson_grid(dataset, pictures, lesson, name=name)
     views = Views(dataset, pictures, AUGMENTATIONS[augment], from_originals, seed)

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import tarfile
 import tempfile
@@ -31,9 +32,9 @@ from headstart import console
 from headstart.config import LabelFrom, TrainConfig
 from headstart.data.archive import extract
 from headstart.data.fetch import ENDINGS, fetch
-from headstart.data.folders import check_is_folder, list_folder
+from headstart.data.folders import check_is_folder, list_folder, run_folder_fault
 from headstart.data.formats import HEAD_BYTES, UnreadableImage, recognise
-from headstart.data.listing import SPLIT_NAMES, Listing, is_ignored, nfc
+from headstart.data.listing import RUN_FILES, SPLIT_NAMES, Listing, is_folder, is_ignored, nfc
 from headstart.data.manifest import list_manifest
 from headstart.data.named_sets import NAMED_SETS
 from headstart.data.pairs import list_pairs
@@ -45,6 +46,7 @@ from headstart.storage import home, storage_errors, write_atomic
 
 Data = str | PathLike[str] | Sequence[Sequence[Any]]
 STAMP = ".unpacked.json"
+OTHER_ARCHIVES = {b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!\x1a\x07": "a RAR archive"}
 CONTROL = frozenset(range(9))  # bytes that no text holds
 
 
@@ -56,11 +58,13 @@ class SourceOptions:
         images: Folder that the paths of a table begin in.
         label_from: Which of nested folders name the class; None: the first, or a table's column.
         columns: ``ROLE=COLUMN`` with role path, label, split or group.
+        exclude_list: Table of files to leave out.
     """
 
     images: Path | None = None
     label_from: LabelFrom | None = None
     columns: tuple[str, ...] = ()
+    exclude_list: Path | None = None
 
     def by_role(self) -> dict[str, str]:
         """Role -> column."""
@@ -69,7 +73,22 @@ class SourceOptions:
 
 def options_of(config: TrainConfig) -> SourceOptions:
     """What the settings of a run say of its source."""
-    return SourceOptions(config.images, config.label_from, config.columns)
+    return SourceOptions(config.images, config.label_from, config.columns, config.exclude_list)
+
+
+def command_line(command: str, data: Data, options: SourceOptions, exclude: Sequence[str] = ()) -> str:
+    """What to type to have the same data again, as in ``headstart check DATA --images DIR``."""
+    if not isinstance(data, str | PathLike):
+        return f"headstart.{command}(...) with this list"
+    given = [
+        ("--images", options.images),
+        *(("--columns", column) for column in options.columns),
+        ("--label-from", options.label_from),
+        *(("--exclude", pattern) for pattern in exclude),
+        ("--exclude-list", options.exclude_list),
+    ]
+    flags = [str(word) for flag, value in given if value is not None for word in (flag, value)]
+    return shlex.join(["headstart", command, str(data), *flags])
 
 
 def list_source(
@@ -91,15 +110,22 @@ def list_source(
             what leaves nothing to look at.
 
     Raises:
-        DataError: as `headstart.data.folders.list_folder`, `headstart.data.manifest.list_manifest` and
-            `headstart.data.pairs.list_pairs`; HS-DATA-002, a file that is neither table nor archive.
+        DataError: HS-DATA-077, the folder of a run; HS-DATA-002, a file that is neither table nor archive; as
+            `headstart.data.folders.list_folder`, `headstart.data.manifest.list_manifest` and
+            `headstart.data.pairs.list_pairs`.
         FetchError: as `headstart.data.fetch.fetch` and `headstart.data.archive.extract`.
         ConfigError: HS-CONFIG-014, an option that this kind of source has no use for.
     """
     options = options or SourceOptions()
     if not isinstance(data, str | PathLike):
         check_options(options, "a list", images=False, label_from=False, columns=False)
-        return list_pairs(data, exclude=exclude, require_split=require_split, anyway=anyway)
+        return list_pairs(
+            data,
+            exclude=exclude,
+            exclude_list=options.exclude_list,
+            require_split=require_split,
+            anyway=anyway,
+        )
     if is_address(data):
         path = fetch(str(data))
     else:
@@ -120,16 +146,21 @@ def list_source(
         else:
             return _manifest(path, options, exclude, require_split, anyway)
     check_is_folder(path)
+    if all((path / name).is_file() for name in RUN_FILES):
+        raise run_folder_fault(path)
     if files := parquet_files(path):
         tables = [open_table(file) for file in files]
         return _manifest(*_pictures_inside(tables, options), exclude, require_split, anyway)
-    if (table_file := table_in(path, exclude)) is not None:
+    if (table_file := table_in(path, exclude, options.exclude_list)) is not None:
         return _manifest(table_file, options, exclude, require_split, anyway)
     check_options(options, "a folder of class folders", images=False, columns=False)
     label_from = options.label_from or "top"
+    left_out = options.exclude_list
     if anyway:
-        return list_unclear(path, exclude=exclude, label_from=label_from)
-    return list_folder(path, exclude=exclude, require_split=require_split, label_from=label_from)
+        return list_unclear(path, exclude=exclude, exclude_list=left_out, label_from=label_from)
+    return list_folder(
+        path, exclude=exclude, exclude_list=left_out, require_split=require_split, label_from=label_from
+    )
 
 
 def is_address(data: object) -> bool:
@@ -192,8 +223,12 @@ def kind_of_file(path: Path) -> str:
         what = "a Git LFS pointer: run in the clone: git lfs install && git lfs pull"
     elif head.startswith(b"PK\x03\x04"):
         what = "a damaged zip archive: copy or download it again"
+    elif other := next((name for start, name in OTHER_ARCHIVES.items() if head.startswith(start)), ""):
+        what = f"{other}: unpack it, and give the folder"
     elif head.startswith((b"\xff\xfe", b"\xfe\xff")) or not CONTROL & set(head):
-        return "text"
+        if not path.name.lower().endswith(ENDINGS):
+            return "text"
+        what = "a text, as a failed download leaves behind: download it again"
     else:
         with contextlib.suppress(UnreadableImage):
             recognise(head[:HEAD_BYTES])
@@ -207,24 +242,32 @@ def kind_of_file(path: Path) -> str:
     )
 
 
-def table_in(folder: Path, exclude: Sequence[str] = ()) -> Path | None:
+def table_in(folder: Path, exclude: Sequence[str] = (), exclude_list: Path | None = None) -> Path | None:
     """The table of a folder whose pictures lie in it, or in one folder that is no part of a split."""
     tables, folders, pictures = [], [], False
     with contextlib.suppress(PermissionError), os.scandir(folder) as items:  # is told when it is listed
         for item in items:
-            if is_ignored(item.name, item.is_dir()) or item.name in exclude:
+            if is_ignored(item.name, is_folder(item)) or item.name in exclude:
                 continue
             suffix = PurePosixPath(item.name).suffix.lower()
-            if item.is_dir():
+            if is_folder(item):
                 folders.append(item.name)
             elif suffix in SUFFIXES:
-                tables.append(item.name)
+                if exclude_list is None or not is_same_file(item, exclude_list):
+                    tables.append(item.name)
             else:
                 pictures = pictures or suffix not in ("", ".txt", ".md", ".json", ".yaml")
     lone = len(folders) == 1 and nfc(folders[0]).lower() not in SPLIT_NAMES
     if len(tables) == 1 and (lone or (pictures and not folders)):
         return folder / tables[0]
     return None
+
+
+def is_same_file(one: os.DirEntry[str], other: Path) -> bool:
+    """Whether both are one file; not so where the other is not there, which is told elsewhere."""
+    with contextlib.suppress(OSError):
+        return Path(one).samefile(other)
+    return False
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -251,6 +294,7 @@ def _manifest(
         columns=options.by_role(),
         label_from=options.label_from,
         exclude=exclude,
+        exclude_list=options.exclude_list,
         require_split=require_split,
         anyway=anyway,
     )
@@ -276,7 +320,8 @@ def _pictures_inside(tables: Sequence[Table], options: SourceOptions) -> tuple[P
     key = picture_column.encode() + b"".join(file_hash(table.path).digest() for table in tables)
     folder = unpacked(name, hashlib.sha256(key).hexdigest(), write)
     others = tuple(f"{role}={column}" for role, column in columns.items() if role != "path")
-    return folder / LABELS, SourceOptions(columns=("path=picture_file", *others))
+    named = ("path=picture_file", *others)
+    return folder / LABELS, SourceOptions(columns=named, exclude_list=options.exclude_list)
 
 
 def unpacked_archive(path: Path) -> Path:

@@ -24,6 +24,7 @@ Row = Sequence[Cell]
 PARQUET = b"PAR1"
 DELIMITERS = "\t,;|"
 SNIFFED_LINES = 50
+HEADER_NAMES = {"path", "file", "filename", "file_name", "image", "label", "labels", "class"}
 SUFFIXES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"))
 """Names of tables. Only to find one in a folder: the content decides."""
 
@@ -36,7 +37,7 @@ class Table:
         path: The file.
         kind: ``CSV``, ``JSON Lines`` or ``Parquet``.
         names: Of the columns; ``1``, ``2``, ... where the file has no header.
-        encoding, delimiter, has_header: Of CSV.
+        encoding, delimiter, errors, has_header: Of CSV; ``errors`` as for `open`.
         pictures: Columns of Parquet that hold the pictures themselves.
         label_names: Column -> names that its numbers stand for, as Hugging Face writes them.
     """
@@ -46,6 +47,7 @@ class Table:
     names: tuple[str, ...]
     encoding: str = "utf-8-sig"
     delimiter: str = ","
+    errors: str = "strict"
     has_header: bool = True
     pictures: tuple[str, ...] = ()
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -60,16 +62,19 @@ class Table:
             yield from _parquet_rows(self)
             return
         try:
-            with open(self.path, encoding=self.encoding, newline="") as file:
+            with open(self.path, encoding=self.encoding, errors=self.errors, newline="") as file:
                 yield from _csv_rows(self, file) if self.kind == "CSV" else _json_rows(self, file)
         except UnicodeDecodeError:
-            raise unreadable(self.path, "it is not UTF-8", "Save it again as CSV in UTF-8.") from None
+            raise unreadable(self.path, "it is not UTF-8") from None
         except csv.Error as error:
             raise unreadable(self.path, str(error)) from None
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path, *, errors: str = "strict") -> Table:
     """Looks into a file and tells how its rows are to be read.
+
+    Args:
+        errors: What happens to bytes that are no UTF-8, as for `open`.
 
     Raises:
         DataError: HS-DATA-050, it cannot be read as a table.
@@ -83,10 +88,10 @@ def open_table(path: Path) -> Table:
     if encoding != "utf-16" and b"\0" in head:
         raise unreadable(path, "it is no text")
     try:
-        with open(path, encoding=encoding, newline="") as file:
+        with open(path, encoding=encoding, errors=errors, newline="") as file:
             lines = [line for line in itertools.islice(file, SNIFFED_LINES) if line.strip()]
     except UnicodeDecodeError:
-        raise unreadable(path, "it is not UTF-8", "Save it again as CSV in UTF-8.") from None
+        raise unreadable(path, "it is not UTF-8") from None
     if not lines:
         raise unreadable(path, "it has no rows")
     if lines[0].lstrip().startswith("{"):
@@ -95,15 +100,23 @@ def open_table(path: Path) -> Table:
         for _, values in itertools.islice(_json_objects(table, lines), SNIFFED_LINES):
             names.update(dict.fromkeys(values))
         return Table(path, "JSON Lines", tuple(names), encoding)
+    if lines[0].strip().startswith("[") and "".join(lines).lstrip("[ \t\r\n").startswith("{"):
+        raise unreadable(path, "it is one JSON list", "Write one JSON object in each line, without brackets.")
     delimiter = _delimiter(lines)
     first = next(_cells(lines, delimiter), [])
     has_header = _is_header(first)
+    if twice := _repeated(first):
+        raise unreadable(path, f"two columns are named '{twice}'", "Give each column a name of its own.")
     names_of = tuple(name.strip() for name in first) if has_header else _numbers(len(first))
-    return Table(path, "CSV", names_of, encoding, delimiter, has_header)
+    return Table(path, "CSV", names_of, encoding, delimiter, errors, has_header)
 
 
-def unreadable(path: Path, reason: str, fix: str = "") -> DataError:
+def unreadable(path: Path, reason: str, fix: str = "Save it again as CSV in UTF-8.") -> DataError:
     return DataError("HS-DATA-050", f"The table of pictures cannot be read: {reason}.", where=path, fix=fix)
+
+
+def damaged_parquet(path: Path) -> DataError:
+    return unreadable(path, "a damaged Parquet file", "Copy or download it again.")
 
 
 def _delimiter(lines: Sequence[str]) -> str:
@@ -140,6 +153,13 @@ def _is_header(cells: Sequence[str]) -> bool:
         )
         and PurePosixPath(cells[0]).suffix.lower() not in PICTURE_SUFFIXES
     )
+
+
+def _repeated(cells: Sequence[str]) -> str:
+    """A name that two columns have, if this is a header: nothing in it looks like data."""
+    names = [cell.strip() for cell in cells]
+    twice = next((name for i, name in enumerate(names) if name and name in names[:i]), "")
+    return twice if twice and {name.casefold() for name in names} & HEADER_NAMES else ""
 
 
 def _numbers(count: int) -> tuple[str, ...]:
@@ -207,8 +227,8 @@ def _open_parquet(path: Path) -> Table:
 
     try:
         schema = reader.read_schema(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise unreadable(path, f"a damaged Parquet file ({str(error).splitlines()[0]})") from None
+    except (pyarrow.ArrowException, OSError):
+        raise damaged_parquet(path) from None
     pictures = []
     for column in schema:
         kind = column.type
@@ -275,5 +295,5 @@ def parquet_batches(table: Table, columns: Sequence[str], size: int = 10_000) ->
     try:
         with reader.ParquetFile(table.path) as file:
             yield from file.iter_batches(batch_size=size, columns=list(columns))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise unreadable(table.path, f"a damaged Parquet file ({str(error).splitlines()[0]})") from None
+    except (pyarrow.ArrowException, OSError):
+        raise damaged_parquet(table.path) from None

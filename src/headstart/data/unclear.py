@@ -12,13 +12,19 @@ from headstart.data.folders import label_of
 from headstart.data.listing import SPLIT_NAMES, Entry, Listing, is_ignored, nfc, path_order
 
 
-def list_unclear(root: Path, *, exclude: Sequence[str] = (), label_from: LabelFrom = "top") -> Listing:
+def list_unclear(
+    root: Path,
+    *,
+    exclude: Sequence[str] = (),
+    exclude_list: Path | None = None,
+    label_from: LabelFrom = "top",
+) -> Listing:
     """Every file that is neither hidden nor left out; class and part are empty where nobody knows.
 
     Args:
-        exclude, label_from: As for `headstart.data.folders.list_folder`.
+        exclude, exclude_list, label_from: As for `headstart.data.folders.list_folder`.
     """
-    exclusions = Exclusions(exclude)
+    exclusions = Exclusions(exclude, exclude_list, root)
     entries: list[Entry] = []
     ignored: list[str] = []
     for folder, folders, files in os.walk(root):
@@ -37,9 +43,7 @@ def list_unclear(root: Path, *, exclude: Sequence[str] = (), label_from: LabelFr
                 entries.append(_entry(relative, label_from))
         folders[:] = kept
     entries.sort(key=lambda entry: path_order(entry.path))
-    return Listing(
-        root, tuple(entries), "unclear", ignored=tuple(sorted(ignored)), excluded=exclusions.matched
-    )
+    return Listing(root, tuple(entries), "unclear", ignored=tuple(sorted(ignored)), excluded=exclusions.found)
 
 
 def _entry(path: str, label_from: LabelFrom) -> Entry:

@@ -28,14 +28,9 @@ from headstart.data.images import RANGE_GUESSED, UnreadableImage
 from headstart.data.preprocess import Preprocess
 from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
 from headstart.errors import DataError, RunError, nearest
-from headstart.evaluation.predictions import (
-    ENCODING_ERRORS,
-    boolean_cell,
-    csv_writer,
-    probability_columns,
-)
+from headstart.evaluation.predictions import ENCODING_ERRORS, boolean_cell, probability_columns
 from headstart.model.card import CARD, MODEL_FOLDER, card_entries, card_path, has_model, read_card
-from headstart.storage import atomic_path
+from headstart.storage import atomic_path, csv_writer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -367,7 +362,7 @@ def predict_to_csv(
 
 def _cells(row: Prediction, classes: tuple[str, ...]) -> tuple[str, ...]:
     if row.confidence is None:
-        status = f"{row.status}: {row.reason}"
+        status = f"{row.status}: {row.reason.removeprefix(row.status.replace('-', ' ') + ': ')}"
         return row.path, status, "", "", "", *("" for _ in classes)
     numbers = (repr(row.probabilities[name]) for name in classes)
     return row.path, OK, str(row.prediction), repr(row.confidence), boolean_cell(row.unknown), *numbers

@@ -16,7 +16,7 @@ from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.lock import read_lock
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
-from headstart.data.sources import SourceOptions
+from headstart.data.sources import SourceOptions, command_line
 from headstart.data.splits import SPLITS
 from headstart.errors import DataError
 from headstart.evaluation.evaluate import Summary, summary
@@ -125,8 +125,7 @@ def measure(
         workers=workers,
         require_split=False,
     )
-    for line in dataset.notes:
-        console.say(line)
+    dataset.announce(command_line("check", data, options or SourceOptions(), exclude))
     check_classes(dataset, model.classes, run)
     ids = dataset.indices(dataset.reported_split)
     known = hashes_seen_in_training(run / "dataset.csv", everything=card.get("refit") == "all")

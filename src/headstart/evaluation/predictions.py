@@ -6,13 +6,12 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import RunError
-from headstart.storage import atomic_path
+from headstart.storage import atomic_path, csv_writer
 
 NO_TRUTH = -1
 COLUMNS = ("path", "split", "truth", "prediction", "confidence", "unknown")
@@ -155,23 +154,6 @@ class Predictions:
                 fix="It was changed by hand or by another program. Measure the run on pictures: "
                 "headstart evaluate RUN DATA",
             ) from error
-
-
-def csv_writer(file: IO[str]) -> _Writer:
-    """The dialect of all tables of predictions: commas, quotes where needed, ``\\n``."""
-    return _Writer(file)
-
-
-class _Writer:
-    """csv.writer, but a lone carriage return is quoted too (the module leaves it bare before 3.13)."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self._plain = csv.writer(file, lineterminator="\n")
-        self._quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-
-    def writerow(self, row: Iterable[str]) -> None:
-        cells = tuple(row)
-        (self._quoted if any("\r" in cell for cell in cells) else self._plain).writerow(cells)
 
 
 def probability_columns(classes: Iterable[str]) -> list[str]:

@@ -104,6 +104,15 @@ def load_bundle(folder: Path) -> tuple[Classifier, Card]:
             fix="Copy the model/ folder again from where it was made.",
         )
     tensors = load_file(path)
+    rows = len(tensors["head.bias"]) if "head.bias" in tensors else len(classes)
+    if len(classes) != rows or len(set(classes)) != rows:
+        raise ModelError(
+            "HS-MODEL-011",
+            f"The card of the model cannot be used: its classes are not the {rows} of the weights.",
+            where=folder / CARD,
+            details=[f"the card has: {', '.join(classes)}"],
+            fix="Copy the whole model/ folder again.",
+        )
     backbone, head, _ = detach_head(to_load(source, img_size), source)
     model = Classifier(
         backbone,
@@ -120,7 +129,7 @@ def load_bundle(folder: Path) -> tuple[Classifier, Card]:
             f"The installed {source.library} builds {source.architecture} differently from the one that "
             "the model was made with.",
             where=path,
-            details=str(error).splitlines()[1:],
+            details=[line.strip() for line in str(error).splitlines()[1:]],
             fix=f"Install {source.library} {card.get('versions', {}).get(source.library, '')}.",
         ) from error
     return model.eval(), card

@@ -267,4 +267,5 @@ def check_consistency(config: TrainConfig) -> None:
 
 
 def contradiction(*faults: str) -> ConfigError:
-    return ConfigError("HS-CONFIG-007", "These settings contradict each other.", details=faults)
+    what, fix = "These settings contradict each other.", "Leave out what is named."
+    return ConfigError("HS-CONFIG-007", what, details=faults, fix=fix)

@@ -17,7 +17,7 @@ from headstart.data.augment import AUGMENTATIONS
 from headstart.errors import ConfigError, nearest
 from headstart.model.classifier import Classifier
 from headstart.training.plan import Plan
-from headstart.training.recipes import Recipe
+from headstart.training.recipes import Recipe, contradiction
 
 DEFAULT_FIELDS = ("lr", "epochs", "freeze", "augment", "batch_size")
 FIELDS = (*DEFAULT_FIELDS, "img_size")
@@ -108,7 +108,7 @@ def searched_fields(fields: Sequence[str] | str | None, config: TrainConfig) -> 
         if name in inapplicable
     ]
     if faults:
-        raise ConfigError("HS-CONFIG-007", "These settings contradict each other.", details=faults)
+        raise contradiction(*faults)
     return wanted
 
 

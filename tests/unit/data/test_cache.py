@@ -44,7 +44,7 @@ def load(data: Path, cache: Cache | None, **named: Any) -> tuple[Dataset, Pictur
 
 
 def same(one: tuple[Dataset, Pictures], other: tuple[Dataset, Pictures]) -> None:
-    assert one[0].notes == other[0].notes
+    assert one[0].notes == other[0].notes and one[0].findings == other[0].findings
     assert one[0].paths.tolist() == other[0].paths.tolist()
     assert one[0].fingerprint == other[0].fingerprint
     assert one[1].preprocess == other[1].preprocess
@@ -58,7 +58,7 @@ def test_pixels_and_findings_are_the_same_without_with_and_from_the_cache(data: 
     second = load(data, Cache(ROOM, tmp_path / "cache"))
     same(plain, first)
     same(plain, second)
-    assert "1 picture turned upright" in str(plain[0].notes)
+    assert "1 picture turned upright" in str(plain[0].findings)
     assert "12-bit" in str(plain[0].notes)
     assert first[1].at_hand == second[1].at_hand == len(plain[0])
     assert not second[1][0].flags.writeable

@@ -19,7 +19,9 @@ from headstart.data.preprocess import Preprocess
 from headstart.errors import DataError
 
 SPEC = Preprocess(16, 20, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+SHARED = Path(
+    os.environ.get("HEADSTART_SHARED_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data"
+)
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 12345\n"
 
 
@@ -49,7 +51,7 @@ def fault(data: object, code: str, **options: object) -> str:
 
 
 def notes(dataset: Dataset) -> str:
-    return "\n".join(dataset.notes)
+    return "\n".join((*dataset.notes, *(finding.line() for finding in dataset.findings)))
 
 
 # --- the table -----------------------------------------------------------------------------------------
@@ -86,7 +88,7 @@ def test_the_result_does_not_depend_on_threads(tmp_path: Path) -> None:
     one, pictures_of_one = load(tmp_path, workers=1)
     many, pictures_of_many = load(tmp_path, workers=5)
     assert one.fingerprint == many.fingerprint
-    assert one.notes == many.notes and one.left_out == many.left_out
+    assert one.notes == many.notes and one.findings == many.findings and one.left_out == many.left_out
     assert one.paths.tolist() == many.paths.tolist() and one.splits.tolist() == many.splits.tolist()
     for i in range(len(one)):
         assert np.array_equal(pictures_of_one[i], pictures_of_many[i])
@@ -195,7 +197,10 @@ def test_one_picture_under_two_labels_is_pointed_out(tmp_path: Path) -> None:
     draw_classes(tmp_path, cat=5, dog=5)
     shutil.copy(tmp_path / "cat/000.png", tmp_path / "dog/same.png")
     told = notes(load(tmp_path)[0])
-    assert "ATTENTION: 1 picture lies under more than one class, exactly the same (cat/000.png = dog" in told
+    assert (
+        "WARNING  HS-CHECK-033  1 picture lies under more than one class, exactly the same (cat/000.png = dog"
+        in told
+    )
 
 
 def test_class_missing_in_the_reported_part(tmp_path: Path) -> None:
@@ -238,12 +243,12 @@ def test_bad_files_are_named_counted_and_left_out(tmp_path: Path) -> None:
     assert "left out: 1 empty file (cat/empty.jpg: the file is empty (0 bytes))" in text
     assert "left out: 1 Git LFS pointer instead of a picture (cat/pointer.jpg: " in text
     assert "left out: 1 truncated or damaged picture (cat/cut.png: PNG, cut short)" in text
-    assert "ATTENTION: cannot be read: 3 of 43 pictures of class 'cat' (7%); look at them" in text
+    assert "WARNING  HS-CHECK-007  cannot be read: 3 of 43 pictures of class 'cat' (7%); look at them" in text
     assert "class 'dog'" not in text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are Unicode there")
-def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
+def test_names_that_are_no_utf8_survive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw_classes(tmp_path / "data", a=4, b=4)
     odd = os.fsencode(tmp_path / "data" / "a") + b"/\xff\xfe.png"
     try:
@@ -253,7 +258,10 @@ def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
         pytest.skip("this file system takes Unicode names only")
     dataset, pictures = load(tmp_path / "data", memory_limit=0)
     assert len(dataset) == 8 and all(pictures[i].shape == (20, 25, 3) for i in range(8))
-    notes(dataset).encode("utf-8")
+    dataset.announce("headstart check data")
+    assert r"left out: 1 empty file (a/\udcff\udcfe.png.jpg)" in capsys.readouterr().err
+    dataset.write_findings(tmp_path / "findings.json")
+    assert r"\udcff" in (tmp_path / "findings.json").read_text(encoding="utf-8")
     dataset.write_csv(tmp_path / "dataset.csv")
     assert b"a/\xff\xfe.png," in (tmp_path / "dataset.csv").read_bytes()
 
@@ -404,25 +412,3 @@ def test_ants_and_bees() -> None:
     assert dataset.reported_split == "val" and len(dataset.indices("val")) == 153
     assert dataset.left_out == () and "train/ants/imageNotFound.gif" in dataset.paths.tolist()
     assert pictures.at_hand == 398
-
-
-def test_messy_scraped_pictures() -> None:
-    dataset, _ = load(shared("hotdog-messy"))
-    assert len(dataset) == 245 and dataset.left_out == ()
-    assert ".DS_Store" in notes(dataset) and "23 exact duplicates" in notes(dataset)
-
-
-def test_mixed_modes_and_suffixes() -> None:
-    dataset, _ = load(shared("brain-mri"))
-    assert np.bincount(dataset.labels).tolist() == [98, 155] and dataset.left_out == ()
-
-
-def test_stray_test_folder() -> None:
-    text = fault(shared("trees-tiny"), "HS-DATA-007")
-    assert '--exclude "Test"' in text
-    dataset, _ = load(SHARED / "trees-tiny", exclude=["Test"])
-    assert len(dataset) == 20 and "1 picture turned upright" in notes(dataset)
-
-
-def test_folder_of_pointers() -> None:
-    assert "All 12 files are Git LFS pointers" in fault(shared("git-lfs-pointers"), "HS-DATA-011")

@@ -301,8 +301,8 @@ def test_probabilities_that_are_none(tmp_path: Path) -> None:
     rows[1] = ("1.png", 0.4, 0.6)
     write(table, ["path", "a", "b"], rows[:2] + rows[3:])
     assert "left out: 1 row without a class" in list_manifest(table).notes
-    text = fault(write(table, ["path", "a", "b"], rows), "HS-DATA-052")
-    assert "Several columns could be the class: 'a' and 'b'." in text
+    text = fault(write(table, ["path", "a", "b"], rows), "HS-DATA-053")
+    assert "row 4: 0.4 n/a are no probabilities" in text
 
 
 @pytest.mark.parametrize("separator", [";", "|", ","])
@@ -396,7 +396,7 @@ def test_missing_files(folder: Path) -> None:
     table = write(folder / "t.csv", ["path", "label"], rows)
     dataset = load(table)  # 1 of 45 is left out and named
     assert len(dataset) == 44
-    assert any(f"{rows[0][0]}: the file does not exist" in note for note in dataset.notes)
+    assert any(f"{rows[0][0]}: the file does not exist" in item.line() for item in dataset.findings)
     for path, _ in rows[10:20]:
         (folder / path).unlink()
     text = fault(table, "HS-DATA-055")
@@ -440,12 +440,6 @@ def test_rows_that_say_nothing_new_are_left_out_and_counted(folder: Path) -> Non
     assert "left out: 1 row without a class" in notes
     assert "left out: 2 rows that say the same again" in notes
     assert "spaces around the class are dropped in 1 row" in notes
-
-
-def test_classes_that_differ_in_case_are_pointed_out(folder: Path) -> None:
-    rows = [(p, "Cat" if c == "cat" and i % 2 else c) for i, (p, c) in enumerate(rows_of(folder))]
-    listing = list_manifest(write(folder / "t.csv", ["path", "label"], rows))
-    assert "ATTENTION: classes that differ in upper and lower case only: Cat, cat" in listing.notes
 
 
 def test_exclude_names_paths_folders_and_classes(folder: Path) -> None:

@@ -250,7 +250,7 @@ def test_a_picture_that_is_not_there_is_counted(folder: Path) -> None:
     parquet.write_table(rows, folder.parent / "a.parquet")
     dataset = load(folder.parent / "a.parquet")
     assert len(dataset) == 48
-    assert any("the file does not exist" in note for note in dataset.notes)
+    assert "the file does not exist" in str(dataset.findings)
 
 
 # --- nested folders ------------------------------------------------------------------------------------
