@@ -59,7 +59,8 @@ def train(
         resume: Go on with an interrupted run, with its pictures and settings, from its last checkpoint.
         json: Print the result as one JSON object.
     """
-    if (processes := launch.processes_to_start(settings.gpus, settings.device)) > 1:
+    processes = launch.processes_to_start(settings.gpus, settings.device)
+    if processes > 1 and settings.folds is None:
         return launch.start(_words, processes)
     run = headstart.train(data, settings, resume=resume)
     if launch.place().rank > 0:
@@ -68,7 +69,7 @@ def train(
         show_json({"run": str(run.path), **run.metrics})
     if run.interrupted:
         return 130
-    if not json:
+    if not json and run.model.is_dir():
         say(f"next: headstart predict {run.path} PICTURES")
     return 0
 

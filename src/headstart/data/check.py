@@ -14,6 +14,8 @@ import numpy as np
 
 from headstart import console
 from headstart.data.audit import audit
+from headstart.data.audit_copies import copies_of
+from headstart.data.audit_groups import named_groups
 from headstart.data.audit_table import AuditTable
 from headstart.data.dataset import told_apart
 from headstart.data.duplicates import equal, same_pixels
@@ -143,6 +145,7 @@ def check(
     exclude: Sequence[str] = (),
     selection: float = 0.2,
     workers: int | None = None,
+    fold: tuple[int, int] | None = None,
 ) -> Checked:
     """Looks at every file of a data set. Nothing in it is changed.
 
@@ -153,6 +156,7 @@ def check(
         exclude: Patterns to leave out.
         selection: Part of train that training would set aside.
         workers: Threads that read pictures.
+        fold: Of which training the parts are, as for `headstart.data.splits.assign_splits`.
 
     Raises:
         DataError: HS-DATA-001, -002: there is nothing to look at; -050 to -052, -056, -057: nobody knows what
@@ -181,10 +185,16 @@ def check(
     )
     if not errors:
         hashes, groups = list(read.file_hashes()), [entry.group for entry in entries]
-        assignment = assign_splits(given, labels, hashes, classes, groups=groups, selection=selection)
-        splits, reported = assignment.splits, assignment.reported
-        notes = (*notes, *assignment.notes)
-    elif not any(given):
+        try:
+            assignment = assign_splits(
+                given, labels, hashes, classes, groups=groups, selection=selection, fold=fold
+            )
+        except DataError as error:
+            errors.append(error)
+        else:
+            splits, reported = assignment.splits, assignment.reported
+            notes = (*notes, *assignment.notes)
+    if errors and not any(given):
         reported = ""
     table = AuditTable(listing, classes, entries, labels, splits, reported, read, left_out)
     identical = same_pixels(
@@ -193,7 +203,7 @@ def check(
         lambda i: remembered.pixels(listing.root / table.paths[i], read.file_hash(i)),
     )
     remembered.save()
-    found = audit(table, preprocess, identical)
+    found = audit(table, preprocess, copies_of(table, identical), named_groups(table))
     faults = [_as_finding(error) for error in errors]
     return Checked(table, by_severity([*faults, *found]), notes, preprocess)
 

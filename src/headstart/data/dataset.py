@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from headstart import console
 from headstart.data.audit import audit
+from headstart.data.audit_copies import copies_of
+from headstart.data.audit_groups import named_groups
 from headstart.data.audit_table import AuditTable
 from headstart.data.cache import Cache
 from headstart.data.images import RANGE_GUESSED, intensity_range
+from headstart.data.leaked import Leak, leaks_of
 from headstart.data.listing import Entries, Entry, Listing
 from headstart.data.lock import LockRow, left_out_rows, soft_label, write_lock
 from headstart.data.outcomes import Outcomes
@@ -51,7 +54,7 @@ class Dataset:
         splits: ``train``, ``selection``, ``val`` or ``test``, [n].
         file_hashes: SHA-256 of the bytes, hexadecimal, [n].
         groups: Pictures of one group never lie on two sides of a split that headstart makes, [n]. The group
-            that a table names; else the file hash: a set of exact duplicates.
+            that a table or `--group-by` names; else the file hash: a set of exact duplicates.
         left_out: Files that are no picture or cannot be read.
         excluded: Files and folders left out on demand, by the pattern that did it.
         notes: Everything guessed, ignored or left out; to be printed.
@@ -60,6 +63,8 @@ class Dataset:
         soft: Probabilities that a table gives, float32 [n, len(soft_classes)]; None where there are none. The
             label is the likeliest class.
         soft_classes: Their classes, in the order of the table.
+        leaks: Reported pictures of which training or choices have an exact copy, a near copy, or another
+            picture of the group.
     """
 
     root: Path
@@ -76,6 +81,7 @@ class Dataset:
     reported_split: str
     soft: NDArray[np.float32] | None = None
     soft_classes: tuple[str, ...] = ()
+    leaks: tuple[Leak, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -162,6 +168,7 @@ def load_dataset(
     memory_limit: int | None = None,
     cache: Cache | None = None,
     require_split: bool = True,
+    fold: tuple[int, int] | None = None,
     watch: Callable[[int, int], object] | None = None,
 ) -> tuple[Dataset, Pictures]:
     """Reads every file once: hashed, decoded to its end, resized, kept in memory.
@@ -181,13 +188,14 @@ def load_dataset(
         require_split: False to evaluate a finished model: one class is enough, classes come from all parts,
             nothing is carved, class folders alone are all ``test``, and without ``preprocess.intensity``
             the range of a picture with a high bit depth is guessed from it alone, as in prediction.
+        fold: Number, from 1, and count: as for `headstart.data.splits.assign_splits`.
         watch: Called with how many files were read, of how many.
 
     Returns:
         The table and its pictures; same order, same length.
 
     Raises:
-        DataError: HS-DATA-001 to -017 and -050 to -057, with all faults of the data at once.
+        DataError: HS-DATA-001 to -017, -050 to -057 and -060 to -063, with all faults of the data at once.
     """
     memory = available_memory() // 2 if memory_limit is None else memory_limit
     if cache is not None:
@@ -220,6 +228,7 @@ def load_dataset(
         groups=groups,
         selection=selection,
         split_needed=require_split,
+        fold=fold,
     )
     kept = [held[i] for i in ok]
     files = files.of(ok)
@@ -243,7 +252,8 @@ def load_dataset(
     table = AuditTable(
         listing, classes, entries, labels, assignment.splits, assignment.reported, read, left_out
     )
-    findings = audit(table, preprocess, training=require_split)
+    copies, named = copies_of(table), named_groups(table)
+    findings = audit(table, preprocess, copies, named, training=require_split)
     notes = (
         *listing.notes,
         *assignment.notes,
@@ -272,6 +282,7 @@ def load_dataset(
         reported_split=assignment.reported,
         soft=_soft(listing, files.names),
         soft_classes=listing.soft_classes,
+        leaks=leaks_of(table, copies, named),
     )
     return dataset, pictures
 

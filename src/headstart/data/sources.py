@@ -33,6 +33,7 @@ from headstart.data.archive import extract
 from headstart.data.fetch import ENDINGS, fetch
 from headstart.data.folders import check_is_folder, list_folder
 from headstart.data.formats import HEAD_BYTES, UnreadableImage, recognise
+from headstart.data.grouping import grouped_by_path
 from headstart.data.listing import SPLIT_NAMES, Listing, is_ignored, nfc
 from headstart.data.manifest import list_manifest
 from headstart.data.named_sets import NAMED_SETS
@@ -56,11 +57,14 @@ class SourceOptions:
         images: Folder that the paths of a table begin in.
         label_from: Which of nested folders name the class; None: the first, or a table's column.
         columns: ``ROLE=COLUMN`` with role path, label, split or group.
+        group_by: A column of the table, or a regular expression over the paths; see
+            `headstart.data.grouping`.
     """
 
     images: Path | None = None
     label_from: LabelFrom | None = None
     columns: tuple[str, ...] = ()
+    group_by: str | None = None
 
     def by_role(self) -> dict[str, str]:
         """Role -> column."""
@@ -69,7 +73,7 @@ class SourceOptions:
 
 def options_of(config: TrainConfig) -> SourceOptions:
     """What the settings of a run say of its source."""
-    return SourceOptions(config.images, config.label_from, config.columns)
+    return SourceOptions(config.images, config.label_from, config.columns, config.group_by)
 
 
 def list_source(
@@ -94,9 +98,26 @@ def list_source(
         DataError: as `headstart.data.folders.list_folder`, `headstart.data.manifest.list_manifest` and
             `headstart.data.pairs.list_pairs`; HS-DATA-002, a file that is neither table nor archive.
         FetchError: as `headstart.data.fetch.fetch` and `headstart.data.archive.extract`.
-        ConfigError: HS-CONFIG-014, an option that this kind of source has no use for.
+        ConfigError: HS-CONFIG-014, an option that this kind of source has no use for; HS-CONFIG-007, groups
+            both by `--group-by` and by `--columns`; HS-CONFIG-020, as `headstart.data.grouping.compiled`.
     """
     options = options or SourceOptions()
+    if options.group_by is not None and "group" in options.by_role():
+        raise ConfigError(
+            "HS-CONFIG-007",
+            "These settings contradict each other.",
+            details=["--group-by and --columns group=... both say what a group is"],
+        )
+    listing = _listing(data, options, exclude, require_split, anyway)
+    if options.group_by is None or listing.layout == "table":  # a table may have a column of that name
+        return listing
+    return grouped_by_path(listing, options.group_by, several=require_split, anyway=anyway)
+
+
+def _listing(
+    data: Data, options: SourceOptions, exclude: Sequence[str], require_split: bool, anyway: bool
+) -> Listing:
+    """As `list_source`; groups are those of a table."""
     if not isinstance(data, str | PathLike):
         check_options(options, "a list", images=False, label_from=False, columns=False)
         return list_pairs(data, exclude=exclude, require_split=require_split, anyway=anyway)
@@ -250,6 +271,7 @@ def _manifest(
         images=None if options.images is None else options.images.expanduser(),
         columns=options.by_role(),
         label_from=options.label_from,
+        group_by=options.group_by,
         exclude=exclude,
         require_split=require_split,
         anyway=anyway,
@@ -276,7 +298,8 @@ def _pictures_inside(tables: Sequence[Table], options: SourceOptions) -> tuple[P
     key = picture_column.encode() + b"".join(file_hash(table.path).digest() for table in tables)
     folder = unpacked(name, hashlib.sha256(key).hexdigest(), write)
     others = tuple(f"{role}={column}" for role, column in columns.items() if role != "path")
-    return folder / LABELS, SourceOptions(columns=("path=picture_file", *others))
+    named = SourceOptions(columns=("path=picture_file", *others), group_by=options.group_by)
+    return folder / LABELS, named
 
 
 def unpacked_archive(path: Path) -> Path:
