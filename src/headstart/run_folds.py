@@ -31,6 +31,7 @@ from headstart.evaluation.measure import write_evaluation
 from headstart.evaluation.predictions import Predictions
 from headstart.launch import place
 from headstart.run_folder import (
+    CHECKPOINTS,
     CONFIG,
     FOLDS,
     Run,
@@ -147,7 +148,7 @@ def folds_folder(config: TrainConfig, data: Data, begun: Path | None) -> Iterato
         with held(folder):
             yield folder
     except BaseException:
-        if any((folder / FOLDS).glob(f"*/{CONFIG}")):
+        if any((folder / FOLDS).iterdir() if (folder / FOLDS).is_dir() else ()):
             console.warn(f"{folder}: not all folds have ended; to go on: headstart train --resume {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
@@ -167,9 +168,9 @@ def one_fold(
     fold = f"{number}/{config.folds}"
     console.say(f"fold {number} of {config.folds}: {own}")
     with console.quiet() if number > 1 else contextlib.nullcontext():
-        if (own / CONFIG).is_file():
+        if (own / CHECKPOINTS).is_dir():
             return train(data, TrainConfig(), own, hook)
-        shutil.rmtree(own, ignore_errors=True)  # it ended before its plan was made
+        shutil.rmtree(own, ignore_errors=True)  # nothing in it could be gone on with
         exclude = (*config.exclude, *output_in_data(config.output, data))
         single = dataclasses.replace(
             config, folds=None, fold=fold, output=own.parent, name=own.name, exclude=exclude

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -13,17 +14,19 @@ import pytest
 
 import headstart
 from headstart.data.lock import read_lock
+from headstart.errors import ConfigError, DataError
+from headstart.launch import place
 from shapes import draw, draw_folder
 
 
 @pytest.fixture
 def leaky(tmp_path: Path) -> Path:
     """``train/`` and ``test/``, two classes; of 8 test pictures a copy, nearly one, 2 of a group."""
-    root = draw_folder(tmp_path / "leaky", {"train": 10, "test": 4}, kinds=("dots", "rings"))
-    shutil.copy(root / "train/dots/003.png", root / "test/dots/000.png")
+    root = draw_folder(tmp_path / "leaky", {"train": 10, "test": 4}, kinds=("stripes", "rings"))
+    shutil.copy(root / "train/stripes/003.png", root / "test/stripes/000.png")
     (root / "test/rings/003.png").unlink()
     draw("rings", 4).save(root / "test/rings/003.jpg", quality=90)
-    for path in (root / "train/dots/005.png", root / "test/dots/001.png", root / "test/rings/002.png"):
+    for path in (root / "train/stripes/005.png", root / "test/stripes/001.png", root / "test/rings/002.png"):
         path.rename(path.with_name(f"lot7-{path.name}"))
     return root
 
@@ -36,10 +39,10 @@ def test_two_accuracies_of_a_split_that_leaks(
         leaks = [tuple(row) for row in csv.reader(file)]
     assert leaks == [
         ("path", "kind", "like"),
-        ("test/dots/000.png", "exact", "train/dots/003.png"),
-        ("test/dots/lot7-001.png", "group", "train/dots/lot7-005.png"),
         ("test/rings/003.jpg", "near", "train/rings/004.png"),
-        ("test/rings/lot7-002.png", "group", "train/dots/lot7-005.png"),
+        ("test/rings/lot7-002.png", "group", "train/stripes/lot7-005.png"),
+        ("test/stripes/000.png", "exact", "train/stripes/003.png"),
+        ("test/stripes/lot7-001.png", "group", "train/stripes/lot7-005.png"),
     ]
     without = run.metrics["without_leaked"]
     assert without["leaked"] == {"exact": 1, "near": 1, "group": 2}
@@ -62,18 +65,18 @@ def test_two_accuracies_of_a_split_that_leaks(
     again = headstart.evaluate(run)
     assert again["runs"][str(run.path)]["without_leaked"] == without
     assert words[1] in capsys.readouterr().err
-    assert {row.path: row for row in read_lock(run.path)}["train/dots/lot7-005.png"].group_name == "7"
+    assert {row.path: row for row in read_lock(run.path)}["train/stripes/lot7-005.png"].group_name == "7"
 
 
 def test_other_pictures_of_groups_that_trained(
     leaky: Path, tmp_path: Path, tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = headstart.train(leaky, output=tmp_path / "runs", group_by=r"lot(\d+)", **{**tiny, "epochs": 0})
-    more = draw_folder(tmp_path / "more", 3, kinds=("dots", "rings"))
+    more = draw_folder(tmp_path / "more", 3, kinds=("stripes", "rings"))
     for number, path in enumerate(sorted(more.rglob("*.png"))):
         draw(path.parent.name, 500 + number).save(path.with_name(f"lot{6 + number % 2}-{path.name}"))
         path.unlink()
-    shutil.copy(leaky / "train/dots/000.png", more / "dots/seen.png")
+    shutil.copy(leaky / "train/stripes/000.png", more / "stripes/seen.png")
     capsys.readouterr()
     found = headstart.evaluate(run, data=more, group_by=r"lot(\d+)")["runs"][str(run.path)]
     said = capsys.readouterr().err
@@ -88,7 +91,7 @@ def test_other_pictures_of_groups_that_trained(
 def test_nothing_is_left_of_a_test_part_of_copies(
     tmp_path: Path, tiny: dict[str, Any], command: Callable[..., Any], flags_of: Callable[..., list[str]]
 ) -> None:
-    root = draw_folder(tmp_path / "copies", {"train": 6}, kinds=("dots", "rings"))
+    root = draw_folder(tmp_path / "copies", {"train": 6}, kinds=("stripes", "rings"))
     shutil.copytree(root / "train", root / "test")
     outcome = command(
         "train", root, "--output", tmp_path / "runs", *flags_of({**tiny, "epochs": 0}), "--json"
@@ -106,7 +109,7 @@ def test_nothing_is_left_of_a_test_part_of_copies(
 def test_a_run_and_its_check_agree_about_groups(
     tmp_path: Path, tiny: dict[str, Any], command: Callable[..., Any]
 ) -> None:
-    root = draw_folder(tmp_path / "d", 24, kinds=("dots", "rings"))
+    root = draw_folder(tmp_path / "d", 24, kinds=("stripes", "rings"))
     run = headstart.train(root, output=tmp_path / "runs", group_by=r"(\d\d)\.", **{**tiny, "epochs": 0})
     assert command("check", root, "--diff", run.path).out.startswith("no difference; 48 pictures unchanged")
     other = command("check", root, "--diff", run.path, "--group-by", r"(\d)\.").out
@@ -164,12 +167,13 @@ def test_folds_report_each_picture_once_by_a_model_that_never_saw_it(
     assert ended.code == 1 and "HS-RUN-022" in ended.err
 
 
+@pytest.mark.parametrize("epochs", [0, 2])  # without and with a checkpoint
 def test_folds_go_on_after_a_stop_and_keep_what_has_ended(
-    shapes: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    shapes: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
     import headstart.run
 
-    settings = {**tiny, "epochs": 0, "folds": 3}
+    settings = {**tiny, "epochs": epochs, "folds": 3}
     whole = headstart.train(shapes, output=tmp_path / "whole", **settings)
     evaluate, calls = headstart.run.evaluate_trained, []
 
@@ -219,3 +223,37 @@ def test_one_fold_alone_is_that_of_all(
     one = headstart.train(shapes, output=tmp_path / "runs", fold="2/3", **{**tiny, "epochs": 0})
     assert "of fold 2/3" in (one.path / "log.txt").read_text()
     assert command("check", shapes, "--diff", one.path).out.startswith("no difference")
+
+
+def test_folds_of_pictures_that_change_meanwhile(
+    shapes: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import headstart.run
+
+    evaluate = headstart.run.evaluate_trained
+
+    def adds_a_picture(*arguments: Any, **named: Any) -> Any:
+        draw("dots", 700).save(shapes / "dots" / "late.png")
+        return evaluate(*arguments, **named)
+
+    monkeypatch.setattr(headstart.run, "evaluate_trained", adds_a_picture)
+    with pytest.raises(DataError) as caught:
+        headstart.train(shapes, output=tmp_path / "runs", folds=3, **{**tiny, "epochs": 0})
+    assert str(caught.value) == (
+        "HS-DATA-018: The pictures are not those that the first fold was trained on.\n"
+        f"  where: {tmp_path}/runs/shapes/folds/2\n"
+        "  - 1 are new or other, 0 are gone\n"
+        "  to do: Put them back and delete this fold's folder, or start a new run."
+    )
+    assert (tmp_path / "runs/shapes/folds/1/metrics.json").exists()
+
+
+def test_folds_are_trained_in_one_process(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = dataclasses.replace(place(), size=2)
+    monkeypatch.setattr("headstart.run_folds.place", lambda: two)
+    with pytest.raises(ConfigError) as caught:
+        headstart.train(shapes, folds=5)
+    assert str(caught.value) == (
+        "HS-CONFIG-021: Folds are trained one after the other, in one process.\n"
+        "  to do: Start one process; or give each machine folds of its own: --fold 1/5"
+    )
