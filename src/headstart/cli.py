@@ -60,7 +60,8 @@ def train(
         resume: Go on with an interrupted run, with its pictures and settings, from its last checkpoint.
         json: Print the result as one JSON object.
     """
-    if (processes := launch.processes_to_start(settings.gpus, settings.device)) > 1:
+    processes = launch.processes_to_start(settings.gpus, settings.device)
+    if processes > 1 and settings.folds is None:
         return launch.start(_words, processes)
     run = headstart.train(data, settings, resume=resume)
     if launch.place().rank > 0:
@@ -69,7 +70,7 @@ def train(
         show_json({"run": str(run.path), **run.metrics, "findings": run.findings})
     if run.interrupted:
         return 130
-    if not json:
+    if not json and run.model.is_dir():
         say(f"next: headstart predict {run.path} PICTURES")
     return 0
 
@@ -308,7 +309,7 @@ def check(
     if "page" in written:
         say(f"page: {written['page']}")
     if rows and checked.usable:
-        options = SourceOptions(source.images, source.label_from, source.columns, fix_list)
+        options = SourceOptions(source.images, source.label_from, source.columns, source.group_by, fix_list)
         say(f"next: {command_line('train', data, options, source.exclude)}")
     return 0 if checked.usable else 2
 

@@ -31,6 +31,9 @@ class Source:
     label_from: LabelFrom | None = None
     """Which of nested folders name the class: top, parent, path."""
 
+    group_by: str | None = None
+    """What stays on one side of a split: a column of the table, or a regular expression over the paths."""
+
     exclude: Patterns = ()
     """Leave out files and folders whose relative path matches this pattern (repeatable)."""
 

@@ -111,6 +111,13 @@ class TrainConfig:
     """Part of the training pictures that is set aside to choose with, 0-0.5; 0: all train, and the last epoch
     is kept. Default: the recipe's, 0.2."""
 
+    folds: int | None = None
+    """Cross-validation: train this many times, each time measured on another part of the pictures, so that
+    each is reported once by a model that never saw it; no model of all pictures is made."""
+
+    fold: str | None = None
+    """One of these trainings alone, such as 2/5: the second of five."""
+
     refit: Refit | None = None
     """Train once more after the choice: train, with the selection part too, where fine-tuning won; all, with
     every picture, after the result was measured. Default: none, or train where a budget allows."""
@@ -162,6 +169,11 @@ class TrainConfig:
     """Which of nested folders name the class: top (the first one), parent (the last one), path (all of them).
     Default: top; in a table, its column of classes."""
 
+    group_by: str | None = None
+    """Pictures of one group (a patient, a lot, a day) stay on one side of the split: a column of the table of
+    that name; otherwise a regular expression, searched in the relative path, whose first brackets (or whole
+    match) name the group, such as 'patient(\\d+)'. Default: a table's column of groups."""
+
     exclude: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     """Leave out files and folders whose relative path matches this pattern (repeatable)."""
 
@@ -207,6 +219,13 @@ class TrainConfig:
                     self.selection,
                     self.selection is None or 0 <= self.selection <= 0.5,
                 ),
+                ("folds", "2 or more", self.folds, self.folds is None or self.folds >= 2),
+                (
+                    "fold",
+                    "one of several, such as 2/5",
+                    self.fold,
+                    self.fold is None or fold_of(self.fold) is not None,
+                ),
                 ("threads", "1 or more", self.threads, self.threads is None or self.threads >= 1),
                 ("workers", "1 or more", self.workers, self.workers is None or self.workers >= 1),
                 ("seed", "0 or more", self.seed, self.seed >= 0),
@@ -229,6 +248,15 @@ class TrainConfig:
         ]
         if faults:
             raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults, fix=SEE_HELP)
+
+
+def fold_of(text: str) -> tuple[int, int] | None:
+    """Number, from 1, and count of ``2/5``; None if it is no such fold."""
+    match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text.replace(" ", ""))
+    if match is None:
+        return None
+    number, count = int(match[1]), int(match[2])
+    return (number, count) if count >= 2 and 1 <= number <= count else None
 
 
 def is_rate(lr: Rate | None) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart import console
-from headstart.config import TrainConfig, to_mapping
+from headstart.config import TrainConfig, fold_of, to_mapping
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
@@ -39,6 +39,7 @@ from headstart.run_folder import (
     run_folder,
     write_config,
 )
+from headstart.run_folds import holds_folds, train_folds
 from headstart.run_lock import discard_lock
 from headstart.run_processes import (
     begun_by_this_launch,
@@ -95,12 +96,28 @@ def train(
         fields: Single settings, by the names of `TrainConfig`: ``train(data, model="torchvision/resnet18")``.
 
     Returns:
-        The run; its folder is never one that existed, but for ``resume``.
+        The run; its folder is never one that existed, but for ``resume``. With ``folds``, its figures are
+        those of all folds together, and its models are in the runs of `Run.path` / ``folds``.
 
     Raises:
         ConfigError, DataError, ModelError, RunError: with a stable code and what to do.
     """
     config = settings(config, fields)
+    begun = None
+    if resume is not None and holds_folds(resume):
+        begun, data, config = continued(resume, data, config)
+    if config.folds is None:
+        return alone(data, config, resume, hook)
+    return train_folds(required(data), config, begun, hook, alone)
+
+
+def alone(
+    data: Data | None,
+    config: TrainConfig,
+    resume: Run | str | PathLike[str] | None,
+    hook: EpochHook | None,
+) -> Run:
+    """One training, in all processes of this launch."""
     with joined():
         return _train(data, config, resume, hook)
 
@@ -120,13 +137,8 @@ def _train(
         assert data is not None
         place: contextlib.AbstractContextManager[Path] = begun_folder(folder)
         output = folder.parent
-    elif data is None:
-        raise UsageError(
-            "HS-USAGE-005",
-            "No pictures were given.",
-            fix="headstart train DATA. See `headstart train --help`.",
-        )
     else:
+        data = required(data)
         place, output = run_folder(config, data), config.output
     config = dataclasses.replace(config, device=own_device(config.device))
     own_output = output_in_data(output, data)
@@ -150,6 +162,7 @@ def _train(
                 workers=config.workers,
                 memory_limit=own_memory(),
                 cache=cache,
+                fold=None if config.fold is None else fold_of(config.fold),
                 watch=None if budget is None else budget.check_reading,
                 choose_fit=chooses_fit(config, recipe),
             )
@@ -213,12 +226,28 @@ def _train(
             unmark_folder(folder)
             discard_lock(folder)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-        for line in ("", *report_lines(result, place=place_of(dataset, dataset.reported_split))):
+        reported = place_of(dataset, dataset.reported_split) if config.fold is None else f"fold {config.fold}"
+        for line in ("", *report_lines(result, place=reported)):
             console.say(line)
         console.say(f"\n{folder}: trained and evaluated in {time.perf_counter() - started:.0f} s")
         if trained.interrupted:
             console.say(f"to go on: headstart train --resume {folder}")
     return Run(folder, interrupted=trained.interrupted)
+
+
+def required(data: Data | None) -> Data:
+    """The pictures, which a new run needs.
+
+    Raises:
+        UsageError: HS-USAGE-005.
+    """
+    if data is None:
+        raise UsageError(
+            "HS-USAGE-005",
+            "No pictures were given.",
+            fix="headstart train DATA. See `headstart train --help`.",
+        )
+    return data
 
 
 def log_of(folder: Path) -> contextlib.AbstractContextManager[None]:

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from headstart.config import LabelFrom, TrainConfig, from_mapping, read_yaml
+from headstart.config import LabelFrom, TrainConfig, fold_of, from_mapping, read_yaml
 from headstart.data.check import Checked
 from headstart.data.check import check as look_at
 from headstart.data.lock import Difference, LockRow, difference, left_out_rows, read_lock, soft_label
@@ -44,6 +44,7 @@ def check(data: Data, config: TrainConfig | None = None, *, features: bool = Fal
         selection=recipe.selection,
         workers=config.workers,
         choose_fit=chooses_fit(config, recipe),
+        fold=None if config.fold is None else fold_of(config.fold),
     )
     if not features:
         return checked
@@ -62,6 +63,7 @@ def compare_with_run(
     images: str | PathLike[str] | None = None,
     columns: Sequence[str] = (),
     label_from: LabelFrom | None = None,
+    group_by: str | None = None,
 ) -> tuple[Checked, Difference]:
     """What is different from the pictures of a run, with that run's settings.
 
@@ -70,8 +72,8 @@ def compare_with_run(
         run: A run or its folder.
         exclude: Patterns to leave out, beside those of the run.
         workers: Threads that read pictures.
-        exclude_list, images, columns, label_from: Of ``data``, as the settings of `headstart.train` of the
-            same names; what is not given is as in the run.
+        exclude_list, images, columns, label_from, group_by: Of ``data``, as the settings of
+            `headstart.train` of the same names; what is not given is as in the run.
 
     Raises:
         RunError: HS-RUN-040 or -026, the run has no table of pictures.
@@ -81,6 +83,10 @@ def compare_with_run(
     folder = run.path if isinstance(run, Run) else Path(run)
     before = read_lock(folder)
     config = from_mapping(read_yaml(folder / CONFIG), where=folder / CONFIG)
+    if group_by and not columns:  # says anew what a group is
+        columns = [item for item in config.columns if not item.startswith("group=")]
+        config = dataclasses.replace(config, columns=())
+    named = any(item.startswith("group=") for item in columns)
     config = dataclasses.replace(
         config,
         exclude=(*config.exclude, *exclude),
@@ -90,6 +96,7 @@ def compare_with_run(
         images=config.images if images is None else Path(images),
         columns=tuple(columns) or config.columns,
         label_from=label_from or config.label_from,
+        group_by=group_by or (None if named else config.group_by),
     )
     checked = check(data, config)
     return checked, difference(before, lock_rows(checked))

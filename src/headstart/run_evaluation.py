@@ -11,11 +11,12 @@ from typing import Any
 
 from headstart import console
 from headstart.config import LabelFrom, from_mapping
+from headstart.data.leaked import read_leaks
 from headstart.data.lock import read_lock
 from headstart.data.sources import Data, SourceOptions, options_of
 from headstart.errors import RunError
 from headstart.evaluation.compare import compare
-from headstart.evaluation.evaluate import report_lines, summary
+from headstart.evaluation.evaluate import report_lines, summary, without_leaked
 from headstart.evaluation.measure import measure, write_evaluation
 from headstart.evaluation.predictions import Predictions
 from headstart.run_folder import Run, claim, data_name, opened
@@ -36,6 +37,7 @@ def evaluate(
     images: str | PathLike[str] | None = None,
     columns: Sequence[str] = (),
     label_from: LabelFrom | None = None,
+    group_by: str | None = None,
     workers: int | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
@@ -45,8 +47,8 @@ def evaluate(
         runs: Runs or their folders.
         data: Pictures to measure on; None: the pictures that each run reported on.
         exclude: Patterns to leave out of ``data``.
-        exclude_list, images, columns, label_from: Of ``data``, as the settings of `headstart.train` of the
-            same names.
+        exclude_list, images, columns, label_from, group_by: Of ``data``, as the settings of
+            `headstart.train` of the same names.
         workers: Threads that read pictures.
         device: Where to compute.
 
@@ -59,7 +61,7 @@ def evaluate(
         DataError: as `headstart.evaluation.measure.measure`.
     """
     with joined():
-        said = {"images": images, "columns": columns, "label_from": label_from}
+        said = {"images": images, "columns": columns, "label_from": label_from, "group_by": group_by}
         checked = from_mapping({**said, "exclude_list": exclude_list})
         return _evaluate(runs, data, exclude, options_of(checked), workers, device)
 
@@ -98,15 +100,17 @@ def _evaluate(
             table = Predictions.read_csv(folder / "predictions.csv")
             split = reported_split(folder)
             result, place = summary(table, split), f"the {split} part of its data"
+            if leaks := read_leaks(folder):
+                result["without_leaked"] = without_leaked(table, split, leaks)
             table = identified(table.of_split(split), folder)
         else:
             device = own_device(device)
-            table, result, place = measure(
+            table, result, place, leaks = measure(
                 folder, data, exclude=exclude, options=options, workers=workers, device=device
             )
             if is_first():
                 place_for_it = claim(folder / "evaluations", data_name(data))
-                write_evaluation(place_for_it, table, result)
+                write_evaluation(place_for_it, table, result, leaks)
                 result["folder"] = str(place_for_it)
         tables[str(folder)], results[str(folder)] = table, result
         for line in (f"\n{folder}", *report_lines(result, place=place)):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 FINDINGS = "findings.json"
+FOLDS = "folds"  # in the folder of a cross-validation: the run of each
 A_LIST = "a list"  # of pictures, which the run's settings cannot name
 
 
@@ -321,6 +322,8 @@ def opened(run: Run | str | PathLike[str]) -> Path:
             "HS-RUN-020",
             f"There is no finished run in this folder.{nearest(folder.name, known)}",
             where=folder,
-            fix="Give the folder that `headstart train` printed at its end.",
+            fix=f"It holds a run of each fold: give one of them, such as {folder / FOLDS / '1'}"
+            if (folder / FOLDS).is_dir()
+            else "Give the folder that `headstart train` printed at its end.",
         )
     return folder

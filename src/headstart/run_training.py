@@ -18,7 +18,7 @@ from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.data.sources import Data
 from headstart.epoch_log import EpochLog, as_csv
-from headstart.evaluation.evaluate import summary
+from headstart.evaluation.evaluate import summary, without_leaked
 from headstart.evaluation.measure import predict, write_evaluation, write_metrics
 from headstart.model.card import MODEL_FOLDER
 from headstart.run_folder import CHECKPOINTS, CONFIG, write_config
@@ -260,6 +260,8 @@ def evaluate_trained(
     ids = np.concatenate([dataset.indices(split) for split in held_out])
     table = predict(saved.to(plan.fmt.device), dataset, pictures, ids, workers=plan.workers)
     result = summary(table, dataset.reported_split)
+    if dataset.leaks:
+        result["without_leaked"] = without_leaked(table, dataset.reported_split, dataset.leaks)
     result |= {
         "seconds": time.perf_counter() - started,
         "epoch": trained.kept,
@@ -274,7 +276,7 @@ def evaluate_trained(
     if trained.interrupted or more:
         result["interrupted"] = True
     if is_first():
-        write_evaluation(folder, table, result)
+        write_evaluation(folder, table, result, dataset.leaks)
     return result
 
 

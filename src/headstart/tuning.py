@@ -165,6 +165,8 @@ def asked_for(
         faults.append(
             "--lr find sweeps over rates in one run, which tune compares by trials: leave out --lr find"
         )
+    if config.folds is not None or config.fold is not None:
+        faults.append("--folds and --fold measure settings, which tune chooses: leave them out")
     if config.img_size == "auto":
         faults.append("--img-size auto compares sizes by the probe, tune by trials: write --fields img_size")
     if faults:

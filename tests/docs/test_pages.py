@@ -28,6 +28,7 @@ RUN_BLOCKS = {
     "docs/guide/python.md": 7,
     "docs/guide/recipes.md": 12,
     "docs/guide/reproducibility.md": 6,
+    "docs/guide/splits.md": 6,
     "docs/guide/tuning.md": 4,
     "docs/quickstart.md": 3,
 }

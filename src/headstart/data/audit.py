@@ -7,8 +7,10 @@ from collections import Counter
 import numpy as np
 
 from headstart.console import counted
-from headstart.data.audit_copies import findings_on_copies
+from headstart.data.audit_copies import Copies, findings_on_copies
 from headstart.data.audit_files import findings_on_files, findings_on_kinds
+from headstart.data.audit_groups import findings_on_groups
+from headstart.data.audit_names import findings_on_names
 from headstart.data.audit_table import AuditTable
 from headstart.data.duplicates import Groups
 from headstart.data.facts import FactsColumns
@@ -25,22 +27,25 @@ CUT_UNEQUALLY = 0.1  # between two classes
 
 
 def audit(
-    table: AuditTable, preprocess: Preprocess, identical: Groups | None = None, *, training: bool = True
+    table: AuditTable, preprocess: Preprocess, copies: Copies, groups: Groups, *, training: bool = True
 ) -> tuple[Finding, ...]:
     """All findings, in a fixed order.
 
     Args:
         table: The data set.
         preprocess: What the network sees of a picture.
-        identical: Groups of pictures with equal pixels; None: those with equal files.
+        copies: Among its pictures.
+        groups: That were named, as `headstart.data.audit_groups.named_groups` gives them.
         training: False for pictures that a finished model is measured on: what only matters to one who
             trains with them is left out.
     """
-    found = [*findings_on_files(table, preprocess), *findings_on_copies(table, identical)]
+    found = [*findings_on_files(table, preprocess), *findings_on_copies(table, copies)]
+    found += findings_on_groups(table, groups)
     if training:
         found += [*findings_on_classes(table), *findings_on_the_crop(table, preprocess)]
     found += findings_on_kinds(table)
     if training:
+        found += findings_on_names(table)
         found += findings_on_shortcuts(table)
     return tuple(found)
 

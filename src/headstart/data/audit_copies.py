@@ -38,17 +38,40 @@ NEAR = Manner("near copies", ("HS-CHECK-031", "HS-CHECK-034", "HS-CHECK-037"))
 SIMILAR = Manner("look-alikes by the network's features", ("HS-CHECK-032", "HS-CHECK-035", "HS-CHECK-038"))
 
 
-def findings_on_copies(table: AuditTable, identical: Groups | None = None) -> list[Finding]:
+@dataclass(frozen=True)
+class Copies:
     """Copies among the pictures of a table.
 
+    Attributes:
+        exact: Groups of pictures that are the same.
+        near: Groups of pictures that look alike, with one picture for all of its exact copies.
+    """
+
+    exact: Groups
+    near: Groups
+
+    def near_with_exact(self) -> Groups:
+        """`near`, with all exact copies of its members."""
+        of = {i: group for group in self.exact for i in group}
+        return [[k for i in group for k in of.get(i, [i])] for group in self.near]
+
+
+def copies_of(table: AuditTable, identical: Groups | None = None) -> Copies:
+    """Finds copies.
+
     Args:
-        identical: As for `headstart.data.audit.audit`.
+        identical: Groups of pictures with equal pixels; None: those with equal files.
     """
     exact = equal(table.read.file_hashes()) if identical is None else identical
+    return Copies(exact, near_groups(table, exact))
+
+
+def findings_on_copies(table: AuditTable, copies: Copies) -> list[Finding]:
+    """That there are copies, and where they lie."""
     return [
-        *_exact(table, exact),
-        *_where_they_lie(table, exact, EXACT),
-        *findings_on_alike(table, near_groups(table, exact), NEAR),
+        *_exact(table, copies.exact),
+        *_where_they_lie(table, copies.exact, EXACT),
+        *findings_on_alike(table, copies.near, NEAR),
     ]
 
 
@@ -99,7 +122,7 @@ def _exact(table: AuditTable, exact: Groups) -> list[Finding]:
     groups = [sorted(group, key=_preferred(table)) for group in exact]
     copies = sum(len(group) - 1 for group in groups)
     what = f"{counted(copies, 'exact duplicate', 'exact duplicates')} of other pictures"
-    if table.reported and not any(_crosses(table, group) for group in groups):
+    if table.reported and not any(crosses(table, group) for group in groups):
         what += ", kept on one side of the split"
     return [
         Finding(
@@ -118,10 +141,10 @@ def _exact(table: AuditTable, exact: Groups) -> list[Finding]:
     ]
 
 
-def _crosses(table: AuditTable, group: Iterable[int]) -> bool:
+def crosses(table: AuditTable, group: Iterable[int]) -> bool:
     """Whether pictures lie on both sides: in the reported part, and in one that trains or chooses."""
-    reported = {str(table.splits[i]) == table.reported for i in group}
-    return len(reported) > 1
+    members = list(group)
+    return any(map(table.is_reported, members)) and any(map(table.is_used, members))
 
 
 def _where_they_lie(table: AuditTable, groups: Groups, manner: Manner) -> Iterable[Finding]:
@@ -155,10 +178,10 @@ def _where_they_lie(table: AuditTable, groups: Groups, manner: Manner) -> Iterab
                 if manner is EXACT
             ),
         )
-    leaked = [group for group in groups if _crosses(table, group)]
+    leaked = [group for group in groups if crosses(table, group)]
     if leaked:
-        held_out = [i for group in leaked for i in group if table.splits[i] == table.reported]
-        others = [(i, group) for group in leaked for i in group if table.splits[i] != table.reported]
+        held_out = [i for group in leaked for i in group if table.is_reported(i)]
+        others = [(i, group) for group in leaked for i in group if table.is_used(i)]
         total = int(np.sum(table.splits == table.reported))
         yield Finding(
             manner.codes[2],
@@ -177,4 +200,4 @@ def _where_they_lie(table: AuditTable, groups: Groups, manner: Manner) -> Iterab
 
 
 def _held_out(table: AuditTable, group: Iterable[int]) -> int:
-    return next(i for i in group if table.splits[i] == table.reported)
+    return next(i for i in group if table.is_reported(i))

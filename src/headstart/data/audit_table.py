@@ -54,6 +54,14 @@ class AuditTable:
         """Whether the data bring a part to report on."""
         return any(entry.split in ("val", "test") for entry in self.listing.entries)
 
+    def is_reported(self, index: int) -> bool:
+        """Whether a picture lies in the part that is reported."""
+        return str(self.splits[index]) == self.reported
+
+    def is_used(self, index: int) -> bool:
+        """Whether a picture trains or chooses; a test part that is not reported is left alone."""
+        return str(self.splits[index]) not in (self.reported, "test")
+
     def class_of(self, index: int) -> str:
         """Name of a picture's class; empty if nobody knows."""
         label = int(self.labels[index])

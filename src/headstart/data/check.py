@@ -13,6 +13,8 @@ import numpy as np
 
 from headstart import console
 from headstart.data.audit import audit
+from headstart.data.audit_copies import copies_of
+from headstart.data.audit_groups import named_groups
 from headstart.data.audit_table import AuditTable
 from headstart.data.dataset import told_apart
 from headstart.data.duplicates import equal, same_pixels
@@ -161,6 +163,7 @@ def check(
     selection: float = 0.2,
     workers: int | None = None,
     choose_fit: bool = False,
+    fold: tuple[int, int] | None = None,
 ) -> Checked:
     """Looks at every file of a data set. Nothing in it is changed.
 
@@ -172,6 +175,7 @@ def check(
         selection: Part of train that training would set aside.
         workers: Threads that read pictures.
         choose_fit: As for `headstart.data.dataset.load_dataset`.
+        fold: Of which training the parts are, as for `headstart.data.splits.assign_splits`.
 
     Raises:
         DataError: HS-DATA-001, -002: there is nothing to look at; -050 to -052, -056, -057: nobody knows what
@@ -200,26 +204,33 @@ def check(
     )
     if not errors:
         hashes, groups = list(read.file_hashes()), [entry.group for entry in entries]
-        assignment = assign_splits(given, labels, hashes, classes, groups=groups, selection=selection)
-        splits, reported = assignment.splits, assignment.reported
-        notes = (*notes, *assignment.notes)
-        if choose_fit and preprocess.fit == "crop":
-            train = splits == "train"
-            long = long_class(read.facts.sizes()[train], labels[train], classes)
-            if long is not None:
-                padded = replace(preprocess, fit="pad")
-                if any(fault.kind == "too-large" for fault in results.faults.values()):  # for the crop only
-                    checked = check(
-                        data,
-                        preprocess=padded,
-                        options=options,
-                        exclude=exclude,
-                        selection=selection,
-                        workers=workers,
-                    )
-                    return replace(checked, notes=(long.line("pad"), *checked.notes))
-                preprocess, notes = padded, (long.line("pad"), *notes)
-    elif not any(given):
+        try:
+            assignment = assign_splits(
+                given, labels, hashes, classes, groups=groups, selection=selection, fold=fold
+            )
+        except DataError as error:
+            errors.append(error)
+        else:
+            splits, reported = assignment.splits, assignment.reported
+            notes = (*notes, *assignment.notes)
+    if not errors and choose_fit and preprocess.fit == "crop":
+        train = splits == "train"
+        long = long_class(read.facts.sizes()[train], labels[train], classes)
+        if long is not None:
+            padded = replace(preprocess, fit="pad")
+            if any(fault.kind == "too-large" for fault in results.faults.values()):  # for the crop only
+                checked = check(
+                    data,
+                    preprocess=padded,
+                    options=options,
+                    exclude=exclude,
+                    selection=selection,
+                    workers=workers,
+                    fold=fold,
+                )
+                return replace(checked, notes=(long.line("pad"), *checked.notes))
+            preprocess, notes = padded, (long.line("pad"), *notes)
+    if errors and not any(given):
         reported = ""
     table = AuditTable(listing, classes, entries, labels, splits, reported, read, left_out)
     identical = same_pixels(
@@ -228,7 +239,7 @@ def check(
         lambda i: remembered.pixels(listing.root / table.paths[i], read.file_hash(i)),
     )
     remembered.save()
-    found = audit(table, preprocess, identical)
+    found = audit(table, preprocess, copies_of(table, identical), named_groups(table))
     findings = _told_once([_as_finding(error) for error in errors], found)
     return Checked(table, by_severity(findings), notes, preprocess)
 

@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from headstart import console
 from headstart.data.audit import audit
+from headstart.data.audit_copies import copies_of
+from headstart.data.audit_groups import named_groups
 from headstart.data.audit_table import AuditTable
 from headstart.data.cache import Cache
 from headstart.data.findings import Finding, by_severity, worst
 from headstart.data.fit import Sizes, long_class
 from headstart.data.images import RANGE_GUESSED, intensity_range
+from headstart.data.leaked import Leak, leaks_of
 from headstart.data.listing import Entries, Entry, Excluded, Listing
 from headstart.data.lock import LockRow, left_out_rows, soft_label, write_lock
 from headstart.data.outcomes import Outcomes
@@ -55,7 +58,7 @@ class Dataset:
         splits: ``train``, ``selection``, ``val`` or ``test``, [n].
         file_hashes: SHA-256 of the bytes, hexadecimal, [n].
         groups: Pictures of one group never lie on two sides of a split that headstart makes, [n]. The group
-            that a table names; else the file hash: a set of exact duplicates.
+            that a table or `--group-by` names; else the file hash: a set of exact duplicates.
         left_out: Files that are no picture or cannot be read.
         excluded: Files and folders left out on demand.
         notes: What was guessed or decided about layout, split and decoding, for a person.
@@ -66,6 +69,8 @@ class Dataset:
             label is the likeliest class. Training learns them, see `targets`; results are of the label.
         soft_classes: Their classes, in the order of the table.
         sizes: Width and height of the pictures, upright, of the part that is used, pixels [n, 2].
+        leaks: Reported pictures of which training or choices have an exact copy, a near copy, or another
+            picture of the group.
     """
 
     root: Path
@@ -84,6 +89,7 @@ class Dataset:
     soft: NDArray[np.float32] | None = None
     soft_classes: tuple[str, ...] = ()
     sizes: Sizes = field(default_factory=lambda: np.zeros((0, 2), np.int32))
+    leaks: tuple[Leak, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -215,6 +221,7 @@ def load_dataset(
     memory_limit: int | None = None,
     cache: Cache | None = None,
     require_split: bool = True,
+    fold: tuple[int, int] | None = None,
     watch: Callable[[int, int], object] | None = None,
     choose_fit: bool = False,
     why: str = "",
@@ -236,6 +243,7 @@ def load_dataset(
         require_split: False to evaluate a finished model: one class is enough, classes come from all parts,
             nothing is carved, class folders alone are all ``test``, and without ``preprocess.intensity``
             the range of a picture with a high bit depth is guessed from it alone, as in prediction.
+        fold: Number, from 1, and count: as for `headstart.data.splits.assign_splits`.
         watch: Called with how many files were read, of how many.
         choose_fit: Whether pictures are padded instead of cropped where `headstart.data.fit` says so of those
             that train; read it from ``pictures.preprocess``.
@@ -245,7 +253,7 @@ def load_dataset(
         The table and its pictures; same order, same length.
 
     Raises:
-        DataError: HS-DATA-001 to -017 and -050 to -057, with all faults of the data at once.
+        DataError: HS-DATA-001 to -017, -050 to -057 and -060 to -063, with all faults of the data at once.
     """
     memory = available_memory() // 2 if memory_limit is None else memory_limit
     if cache is not None:
@@ -278,6 +286,7 @@ def load_dataset(
         groups=groups,
         selection=selection,
         split_needed=require_split,
+        fold=fold,
     )
     if choose_fit and preprocess.fit == "crop":
         train = assignment.splits == "train"
@@ -318,6 +327,7 @@ def load_dataset(
     table = AuditTable(
         listing, classes, entries, labels, assignment.splits, assignment.reported, read, left_out
     )
+    copies, named = copies_of(table), named_groups(table)
     notes = (
         *filter(None, (why,)),
         *listing.notes,
@@ -341,12 +351,13 @@ def load_dataset(
         left_out=left_out,
         excluded=listing.excluded,
         notes=tuple(map(writable, notes)),
-        findings=by_severity(audit(table, preprocess, training=require_split)),
+        findings=by_severity(audit(table, preprocess, copies, named, training=require_split)),
         layout=listing.layout,
         reported_split=assignment.reported,
         soft=_soft(listing, files.names),
         soft_classes=listing.soft_classes,
         sizes=read.facts.sizes(),
+        leaks=leaks_of(table, copies, named),
     )
     return dataset, pictures
 

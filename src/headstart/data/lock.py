@@ -45,6 +45,11 @@ class LockRow(NamedTuple):
     reason: str = ""
     soft: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def group_name(self) -> str:
+        """Of a group that was named; empty if the picture stands alone."""
+        return "" if self.group == self.file_hash else self.group
+
     def label(self) -> str:
         """The class, with the probabilities of a table."""
         shares = ", ".join(f"{name} {share:g}" for name, share in self.soft)
@@ -137,7 +142,7 @@ class Change(NamedTuple):
     Attributes:
         kind: One of `KINDS`.
         path: Now; of a removed picture, before.
-        before, after: Path, class, split or status, as the kind has it.
+        before, after: Path, class, group, split or status, as the kind has it.
     """
 
     kind: str
@@ -146,7 +151,7 @@ class Change(NamedTuple):
     after: str = ""
 
 
-KINDS = ("added", "removed", "relabelled", "moved", "changed", "renamed")
+KINDS = ("added", "removed", "relabelled", "regrouped", "moved", "changed", "renamed")
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,7 @@ def _told(change: Change) -> str:
 
 
 def difference(before: Sequence[LockRow], now: Sequence[LockRow]) -> Difference:
-    """What was added, removed, relabelled, moved to another part, changed in content, or renamed.
+    """What was added, removed, relabelled, changed in content, renamed, or put into another group or part.
 
     A picture is the one with the same path; where that is new, one with the same bytes whose path is gone.
     """
@@ -260,6 +265,9 @@ def _changes(one: LockRow, other: LockRow) -> list[Change]:
         found.append(Change("changed", other.path))
     if (one.class_name, one.soft) != (other.class_name, other.soft):
         found.append(Change("relabelled", other.path, one.label(), other.label()))
+    if one.group_name != other.group_name:
+        before, after = one.group_name or "alone", other.group_name or "alone"
+        found.append(Change("regrouped", other.path, before, after))
     if one.split != other.split:
         found.append(Change("moved", other.path, one.split, other.split))
     if not found and one.path != other.path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from headstart.data.columns import (
 )
 from headstart.data.exclusions import Exclusions
 from headstart.data.folders import check_is_folder, label_of
+from headstart.data.grouping import check_groups, compiled, grouped_by_path
 from headstart.data.listing import Entries, Listing, listed, nfc, raise_all, split_faults
 from headstart.data.relocation import Relocation, is_file, place, relocation, with_slashes
 from headstart.data.tables import Row, Table, is_number, open_table, unreadable
@@ -36,6 +38,7 @@ def list_manifest(
     images: Path | None = None,
     columns: Mapping[str, str] | None = None,
     label_from: LabelFrom | None = None,
+    group_by: str | None = None,
     exclude: Sequence[str] = (),
     exclude_list: Path | None = None,
     require_split: bool = True,
@@ -48,6 +51,7 @@ def list_manifest(
         images: The folder that its paths begin in; None: the table's own.
         columns: Which column is ``path``, ``label``, ``split`` or ``group``; what is not said is found.
         label_from: Take classes from the folders in the paths, not from a column.
+        group_by: The column of groups if one has this name, else a regular expression over the paths.
         exclude: Paths, parts of paths and classes to leave out; ``*`` and ``?`` as in a shell.
         exclude_list: A table of paths to leave out, see `headstart.data.exclusions.read_list`.
         require_split: Whether the data are for training.
@@ -57,9 +61,10 @@ def list_manifest(
     Raises:
         DataError: HS-DATA-050 (no table), -051 and -052 (which column?), -053 (rows that cannot be used),
             -054 (several classes in a row), -055 (files are missing), -056 (paths of another place), -057 (no
-            such column), -003, -004, -008, -012 as for folders, -016 (several of them), -075 and -076 (the
-            list to leave out).
-        ConfigError: HS-CONFIG-007, classes both from a column and from folders.
+            such column), -060, -061 (groups), -003, -004, -008, -012 as for folders, -016 (several of them),
+            -075 and -076 (the list to leave out).
+        ConfigError: HS-CONFIG-007, classes both from a column and from folders; HS-CONFIG-020, groups by
+            neither a column nor a regular expression.
         MissingExtraError: HS-INSTALL-001, Parquet needs pyarrow.
     """
     if label_from is not None and "label" in (columns or {}):
@@ -75,13 +80,19 @@ def list_manifest(
     seen = survey(table)
     if not seen.rows:
         raise unreadable(path, "it has no rows")
+    by_column = group_by is not None and group_by.strip() in (name.strip() for name in table.names)
+    by_pattern = group_by is not None and not by_column
+    if by_pattern:
+        compiled(group_by or "", table.names)  # wrong before the table is read to its end
     roles = find_roles(
         table,
         seen,
-        columns or {},
+        {**(columns or {}), **({"group": group_by or ""} if by_column else {})},
         lambda cell: is_file(base, with_slashes(cell)),
         label_needed=label_from is None,
     )
+    if by_pattern:
+        roles = dataclasses.replace(roles, group=None)
     sample = [with_slashes(str(row[roles.path])) for row in seen.sample if row[roles.path]]
     change = relocation(base, sample, path)
     # Columns of nothing but 0 and 1 say no more than the class itself.
@@ -89,7 +100,16 @@ def list_manifest(
     exclusions = Exclusions(exclude, exclude_list, base)
     reader = _Reader(table, base, roles, change, label_from, exclusions, require_split, keeps_soft)
     reader.read()
-    return reader.listing(sample[0] if sample else "", anyway)
+    listing = reader.listing(sample[0] if sample else "", anyway)
+    if by_pattern:
+        return grouped_by_path(
+            listing, group_by or "", columns=table.names, several=require_split, anyway=anyway
+        )
+    if by_column and not anyway:
+        groups, nothing = (entry.group for entry in listing.entries), f"column '{group_by}' has no value"
+        details = [f"the table's columns: {', '.join(table.names)}"]
+        check_groups(groups, nothing, path, details, several=require_split)
+    return listing
 
 
 @dataclass

@@ -34,6 +34,7 @@ from headstart.data.archive import extract
 from headstart.data.fetch import ENDINGS, fetch
 from headstart.data.folders import check_is_folder, list_folder, run_folder_fault
 from headstart.data.formats import HEAD_BYTES, UnreadableImage, recognise
+from headstart.data.grouping import grouped_by_path
 from headstart.data.listing import RUN_FILES, SPLIT_NAMES, Listing, is_folder, is_ignored, nfc
 from headstart.data.manifest import list_manifest
 from headstart.data.named_sets import NAMED_SETS
@@ -58,12 +59,15 @@ class SourceOptions:
         images: Folder that the paths of a table begin in.
         label_from: Which of nested folders name the class; None: the first, or a table's column.
         columns: ``ROLE=COLUMN`` with role path, label, split or group.
+        group_by: A column of the table, or a regular expression over the paths; see
+            `headstart.data.grouping`.
         exclude_list: Table of files to leave out.
     """
 
     images: Path | None = None
     label_from: LabelFrom | None = None
     columns: tuple[str, ...] = ()
+    group_by: str | None = None
     exclude_list: Path | None = None
 
     def by_role(self) -> dict[str, str]:
@@ -73,7 +77,9 @@ class SourceOptions:
 
 def options_of(config: TrainConfig) -> SourceOptions:
     """What the settings of a run say of its source."""
-    return SourceOptions(config.images, config.label_from, config.columns, config.exclude_list)
+    return SourceOptions(
+        config.images, config.label_from, config.columns, config.group_by, config.exclude_list
+    )
 
 
 def command_line(command: str, data: Data, options: SourceOptions, exclude: Sequence[str] = ()) -> str:
@@ -84,6 +90,7 @@ def command_line(command: str, data: Data, options: SourceOptions, exclude: Sequ
         ("--images", options.images),
         *(("--columns", column) for column in options.columns),
         ("--label-from", options.label_from),
+        ("--group-by", options.group_by),
         *(("--exclude", pattern) for pattern in exclude),
         ("--exclude-list", options.exclude_list),
     ]
@@ -114,9 +121,26 @@ def list_source(
             `headstart.data.folders.list_folder`, `headstart.data.manifest.list_manifest` and
             `headstart.data.pairs.list_pairs`.
         FetchError: as `headstart.data.fetch.fetch` and `headstart.data.archive.extract`.
-        ConfigError: HS-CONFIG-014, an option that this kind of source has no use for.
+        ConfigError: HS-CONFIG-014, an option that this kind of source has no use for; HS-CONFIG-007, groups
+            both by `--group-by` and by `--columns`; HS-CONFIG-020, as `headstart.data.grouping.compiled`.
     """
     options = options or SourceOptions()
+    if options.group_by is not None and "group" in options.by_role():
+        raise ConfigError(
+            "HS-CONFIG-007",
+            "These settings contradict each other.",
+            details=["--group-by and --columns group=... both say what a group is"],
+        )
+    listing = _listing(data, options, exclude, require_split, anyway)
+    if options.group_by is None or listing.layout == "table":  # a table may have a column of that name
+        return listing
+    return grouped_by_path(listing, options.group_by, several=require_split, anyway=anyway)
+
+
+def _listing(
+    data: Data, options: SourceOptions, exclude: Sequence[str], require_split: bool, anyway: bool
+) -> Listing:
+    """As `list_source`; groups are those of a table."""
     if not isinstance(data, str | PathLike):
         check_options(options, "a list", images=False, label_from=False, columns=False)
         return list_pairs(
@@ -293,6 +317,7 @@ def _manifest(
         images=None if options.images is None else options.images.expanduser(),
         columns=options.by_role(),
         label_from=options.label_from,
+        group_by=options.group_by,
         exclude=exclude,
         exclude_list=options.exclude_list,
         require_split=require_split,
@@ -320,8 +345,10 @@ def _pictures_inside(tables: Sequence[Table], options: SourceOptions) -> tuple[P
     key = picture_column.encode() + b"".join(file_hash(table.path).digest() for table in tables)
     folder = unpacked(name, hashlib.sha256(key).hexdigest(), write)
     others = tuple(f"{role}={column}" for role, column in columns.items() if role != "path")
-    named = ("path=picture_file", *others)
-    return folder / LABELS, SourceOptions(columns=named, exclude_list=options.exclude_list)
+    named = SourceOptions(
+        columns=("path=picture_file", *others), group_by=options.group_by, exclude_list=options.exclude_list
+    )
+    return folder / LABELS, named
 
 
 def unpacked_archive(path: Path) -> Path:

@@ -1,18 +1,25 @@
 """Which picture trains, which one chooses, which one is reported.
 
-Decided by the content of the files (their SHA-256): renaming files, another order or another seed change
-nothing, and exact duplicates stay on one side.
+Decided by the content of the files (their SHA-256), or by the names of groups: renaming files, another order
+or another seed change nothing, and exact duplicates and groups stay on one side. What stays together is a
+*bundle*; bundles are taken in the order of their keys until a part is full, class by class, so that a picture
+more moves few others.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from headstart.console import counted
+from headstart.data.review import MINIMUM_TRAIN
+from headstart.errors import DataError
 
 SPLITS = ("train", "selection", "val", "test")
 TEST_MINIMUM = 20  # pictures in every class, for a test part of its own
@@ -46,12 +53,15 @@ def assign_splits(
     groups: Sequence[str] = (),
     selection: float = 0.2,
     split_needed: bool = True,
+    fold: tuple[int, int] | None = None,
 ) -> Assignment:
     """Completes a given split, or makes one.
 
     * No split given, or only ``train``: per class 70 % train, 15 % selection, 15 % test; 70 % train and 30 %
       val if a class has fewer than `TEST_MINIMUM` pictures.
     * ``test`` is reported if there is one, else ``val``. Beside a test part, ``val`` serves as selection.
+    * With ``fold``, that fold of the training pictures is reported, as ``val``, and the others train; a given
+      test part (or val part without one) is left alone, as ``test``; val beside test serves as selection.
     * Where no selection part exists yet, the fraction ``selection`` of each class of train becomes one.
 
     Args:
@@ -63,25 +73,35 @@ def assign_splits(
         selection: Part of train to choose on, 0-1; 0 trains on everything.
         split_needed: False (evaluation of a finished model): without a given split all is ``test``, nothing
             is carved.
+        fold: Number, from 1, and count of the folds.
+
+    Raises:
+        DataError: HS-DATA-062, the groups are so large that no picture is left to report on; HS-DATA-063,
+            there are too few pictures or groups for so many folds.
     """
     splits = np.array(given, dtype="<U9") if len(given) else np.empty(0, "<U9")
     notes: list[str] = []
     if any(groups):
         hashes = keys_of_groups(hashes, groups)
-    if not split_needed:
+        notes.append(note_on_groups(groups))
+    if fold is not None:
+        _hold_out(splits, labels, hashes, classes, fold, notes)
+    elif not split_needed:
         splits[splits == ""] = "test"
     elif not {"val", "test"} & set(splits.tolist()):
         if any(given):
             notes.append("there is only a training part: a part to report on is split off")
         _split_freely(splits, labels, hashes, classes, selection, notes)
-    if "test" in splits and "val" in splits:
+        if not {"val", "test"} & set(splits.tolist()):
+            raise _nothing_to_report(labels, hashes, classes)
+    if "test" in splits and "val" in splits and fold is None:
         splits[splits == "val"] = "selection"
         notes.append(
             "val/ serves for choices (as selection), test/ is reported"
             if selection > 0
             else "val/ is set aside, as nothing is chosen here; test/ is reported"
         )
-    reported = "test" if "test" in splits else "val"
+    reported = "test" if "test" in splits and fold is None else "val"
     if split_needed and selection > 0 and "selection" not in splits:
         _carve_selection(splits, labels, hashes, classes, selection, notes)
     return Assignment(splits, reported, tuple(notes))
@@ -116,6 +136,97 @@ def keys_of_groups(hashes: Sequence[str], groups: Sequence[str]) -> list[str]:
         chain = root(key)
         smallest[chain] = min(smallest.get(chain, digest), digest)
     return [smallest[root(key)] for key in own]
+
+
+def _hold_out(
+    splits: NDArray[np.str_],
+    labels: NDArray[np.int64],
+    hashes: Sequence[str],
+    classes: Sequence[str],
+    fold: tuple[int, int],
+    notes: list[str],
+) -> None:
+    """Makes one of several folds of the training pictures the reported part."""
+    number, count = fold
+    if "val" in splits:
+        splits[splits == "val"] = "selection" if "test" in splits else "test"
+    rows = np.flatnonzero((splits == "") | (splits == "train"))
+    splits[rows] = "train"
+    folds = folds_of(labels[rows], [hashes[i] for i in rows.tolist()], classes, count)
+    splits[rows[folds == number - 1]] = "val"
+    held_out = int(np.sum(folds == number - 1))
+    notes.append(f"fold {number} of {count}: {held_out:,} of {len(rows):,} pictures are reported, as val")
+    if alone := int(np.sum(splits == "test")):
+        notes.append(f"the given test part is left alone: {counted(alone, 'picture', 'pictures')}")
+
+
+def folds_of(
+    labels: NDArray[np.int64], hashes: Sequence[str], classes: Sequence[str], count: int
+) -> NDArray[np.int64]:
+    """The fold of each picture, from 0, [n]: about as many of each class in each; bundles stay whole.
+
+    The bundles of each class lie in the order of their keys and are cut into ``count`` stretches, so that a
+    picture more moves those beside the cuts only.
+
+    Raises:
+        DataError: HS-DATA-063, a fold stays empty, or a class has fewer than 2 pictures outside of one.
+    """
+    folds = np.zeros(len(labels), np.int64)
+    bundles = list(_bundles(np.arange(len(labels)), labels, hashes))
+    total = Counter[int]()
+    for bundle in bundles:
+        total[bundle.main] += len(bundle.members)
+    before = Counter[int]()
+    for members, _, main in bundles:
+        folds[members] = int(count * (before[main] + len(members) / 2) / total[main])
+        before[main] += len(members)
+    table = np.zeros((len(classes), count), np.int64)
+    np.add.at(table, (labels, folds), 1)
+    few = np.flatnonzero((table.sum(axis=1, keepdims=True) - table).min(axis=1) < MINIMUM_TRAIN).tolist()
+    empty = int(np.sum(table.sum(axis=0) == 0))
+    if few or empty:
+        details = [f"{counted(empty, 'fold stays', 'folds stay')} without a picture"] if empty else []
+        for c in few:
+            groups = counted(sum(c in bundle.need for bundle in bundles), "group", "groups")
+            pictures = counted(int(table[c].sum()), "picture", "pictures")
+            details.append(f"'{classes[c]}': {pictures} in {groups}, counting each alone as one")
+        raise DataError(
+            "HS-DATA-063",
+            f"There are too few pictures or groups for {count} folds: outside of each fold a class needs "
+            f"{MINIMUM_TRAIN} pictures.",
+            details=details,
+            fix="Give fewer --folds, or name smaller groups.",
+        )
+    return folds
+
+
+def note_on_groups(groups: Sequence[str]) -> str:
+    """How many groups there are, of which size, and what belongs to none."""
+    sizes = Counter(filter(None, groups))
+    alone = len(groups) - sizes.total()
+    least, most = min(sizes.values()), max(sizes.values())
+    each = f"{least:,} to {most:,} pictures each" if least < most else f"of {most:,} pictures"
+    note = f"{counted(len(sizes), 'group stays', 'groups stay')} together ({each})"
+    if most == 1:
+        note = f"{counted(len(sizes), 'group', 'groups')} of one picture each: nothing to keep together"
+    if alone:
+        text = counted(alone, "picture belongs to none and stands", "pictures belong to none and stand")
+        note += f"; {text} alone"
+    return note
+
+
+def _nothing_to_report(labels: NDArray[np.int64], hashes: Sequence[str], classes: Sequence[str]) -> DataError:
+    details = []
+    for c, name in enumerate(classes):
+        bundles = Counter(hashes[i] for i in np.flatnonzero(labels == c).tolist())
+        alone = counted(bundles.total(), "picture", "pictures")
+        details.append(f"'{name}': {alone} in {counted(len(bundles), 'group', 'groups')}")
+    return DataError(
+        "HS-DATA-062",
+        "The groups are so large that no picture is left to report on: each class needs two groups at least.",
+        details=details,
+        fix="Name smaller groups, such as days or specimens, or give a split of your own.",
+    )
 
 
 def _split_freely(
@@ -169,7 +280,37 @@ def _carve_selection(
     wanted = np.maximum(1, np.rint(counts * fraction).astype(int))
     _take(splits, labels, hashes, wanted, "selection")
     taken = int((splits == "selection").sum())
+    if not taken:
+        notes.append("no selection part: the groups are too large to set one aside")
+        return
     notes.append(f"{taken} of {counts.sum()} training pictures are set aside for choices (selection)")
+
+
+class _Bundle(NamedTuple):
+    """Pictures that stay together.
+
+    Attributes:
+        members: Their indices.
+        need: How many of each of its classes.
+        main: The class that most of them belong to, by which they are stratified.
+    """
+
+    members: list[int]
+    need: dict[int, int]
+    main: int
+
+
+def _bundles(rows: NDArray[np.int64], labels: NDArray[np.int64], hashes: Sequence[str]) -> Iterator[_Bundle]:
+    """The bundles of some pictures, in the order of their keys."""
+    members: dict[str, list[int]] = {}
+    for i in rows.tolist():
+        members.setdefault(hashes[i], []).append(i)
+    for key in sorted(members):
+        need: dict[int, int] = {}
+        for i in members[key]:
+            c = int(labels[i])
+            need[c] = need.get(c, 0) + 1
+        yield _Bundle(members[key], need, min(need, key=lambda c: (-need[c], c)))
 
 
 def _take(
@@ -179,21 +320,39 @@ def _take(
     wanted: NDArray[np.int64],
     part: str,
 ) -> None:
-    """Moves about ``wanted`` training pictures of each class to ``part``, whole duplicate groups at a time.
+    """Moves about ``wanted`` training pictures of each class to ``part``, whole bundles at a time.
 
-    A group that lies in several classes moves as a whole. The order is that of the hashes.
+    A bundle counts for the class that most of its pictures have, its main one. It is taken if the bundles of
+    that class then are nearer to their share than without it. A class that got nothing gets its first bundle
+    that leaves half of it.
     """
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i in np.flatnonzero(splits == "train").tolist():
-        groups[hashes[i]].append(i)
-    missing = wanted.copy()
-    left = np.bincount(labels[splits == "train"], minlength=len(wanted))
-    for key in sorted(groups):
-        members = groups[key]
-        need = np.bincount(labels[members], minlength=len(wanted))
-        concerned = need > 0
-        # Never the last picture of a class: something must be left to learn from.
-        if np.all(need[concerned] <= missing[concerned]) and np.all(left[concerned] > need[concerned]):
-            splits[members] = part
-            missing -= need
-            left -= need
+    rows = np.flatnonzero(splits == "train")
+    left = np.bincount(labels[rows], minlength=len(wanted))
+    by_main = np.zeros(len(wanted), np.int64)
+    for bundle in _bundles(rows, labels, hashes):
+        by_main[bundle.main] += bundle.need[bundle.main]
+    share = np.rint(wanted * by_main / np.maximum(left, 1)).astype(np.int64)
+    missing = share.copy()
+    taken = np.zeros(len(wanted), np.int64)
+
+    def take(bundle: _Bundle) -> None:
+        splits[bundle.members] = part
+        missing[bundle.main] -= bundle.need[bundle.main]
+        for c, n in bundle.need.items():
+            left[c] -= n
+            taken[c] += n
+
+    def leaves(bundle: _Bundle, least: float = 0.0) -> bool:
+        """Whether something of each class is left to learn from, and at least this share of it."""
+        return all(left[c] - n > 0 and left[c] - n >= least * left[c] for c, n in bundle.need.items())
+
+    for bundle in _bundles(rows, labels, hashes):
+        size = bundle.need[bundle.main]
+        if size < 2 * missing[bundle.main] and size <= share[bundle.main] and leaves(bundle):
+            take(bundle)
+    if not np.any((taken == 0) & (wanted > 0)):
+        return
+    for bundle in _bundles(np.flatnonzero(splits == "train"), labels, hashes):
+        lacking = any(taken[c] == 0 and wanted[c] > 0 for c in bundle.need)
+        if lacking and leaves(bundle, 0.5):
+            take(bundle)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from headstart import metrics
-from headstart.console import table, text_width
+from headstart.console import counted, table, text_width
+from headstart.data.leaked import KINDS, Leak, in_words
 from headstart.evaluation.predictions import NO_TRUTH, Predictions
 
 WIDE = 0.20  # an interval wider than +-10 points is said first
@@ -93,6 +95,29 @@ def summary(predictions: Predictions, split: str, *, selected_on: bool = False) 
     return result
 
 
+def without_leaked(predictions: Predictions, split: str, leaks: Sequence[Leak]) -> Summary:
+    """Figures of one split without the pictures that training or choices have seen in some form.
+
+    Args:
+        predictions: The table.
+        split: The reported one.
+        leaks: Which of its pictures, and why.
+
+    Returns:
+        ``leaked`` (how many of each kind), ``accuracy`` and ``balanced_accuracy`` as in `summary`.
+    """
+    rows = predictions.of_split(split)
+    leaked = {leak.path for leak in leaks}
+    rest = rows.rows(np.array([path not in leaked for path in rows.paths], dtype=bool))
+    figures = summary(rest, split)
+    kinds = {kind: sum(leak.kind == kind for leak in leaks) for kind in KINDS}
+    return {
+        "leaked": kinds,
+        "accuracy": figures["accuracy"],
+        "balanced_accuracy": figures["balanced_accuracy"],
+    }
+
+
 def _defined(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
@@ -129,6 +154,8 @@ def report_lines(result: Summary, *, place: str = "") -> list[str]:
         f"accuracy {result['accuracy']['value']:.3f} "
         f"(95 % interval {low:.3f} to {high:.3f}, n = {n} pictures of {place}, {note})"
     )
+    if "without_leaked" in result:
+        lines.append(_leak_line(result["without_leaked"]))
     acts = result.get("balance", "none") != "none"
     if acts:
         lines.append(
@@ -152,6 +179,16 @@ def report_lines(result: Summary, *, place: str = "") -> list[str]:
     if len(result["classes"]) <= SHOWN_MATRIX:
         lines += ["", *_matrix_lines(result)]
     return lines
+
+
+def _leak_line(without: Summary) -> str:
+    """The accuracy that is left, and of what."""
+    total = sum(without["leaked"].values())
+    pictures = counted(total, "picture", "pictures")
+    said = f"{pictures} that training or choices know ({in_words(without['leaked'])})"
+    if not without["accuracy"]["n"]:
+        return f"warning: these are {said}: no picture is left to say how good the model is on new ones"
+    return f"accuracy {with_interval(without['accuracy'])} without {said}"
 
 
 def with_interval(figure: dict[str, Any]) -> str:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from headstart import console
 from headstart.data.dataset import Dataset, load_dataset
-from headstart.data.lock import read_lock
+from headstart.data.leaked import LEAKS, Leak, write_leaks
+from headstart.data.lock import LockRow, read_lock
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
 from headstart.data.sources import SourceOptions, command_line
 from headstart.data.splits import SPLITS
 from headstart.errors import DataError
-from headstart.evaluation.evaluate import Summary, summary
+from headstart.evaluation.evaluate import Summary, summary, without_leaked
 from headstart.evaluation.predictions import Predictions
 from headstart.storage import write_atomic
 
@@ -67,11 +68,15 @@ def predict(
     )
 
 
-def write_evaluation(folder: Path, table: Predictions, result: dict[str, Any]) -> None:
-    """``predictions.csv``, ``metrics.json`` and ``confusion.png``."""
+def write_evaluation(
+    folder: Path, table: Predictions, result: dict[str, Any], leaks: Sequence[Leak] = ()
+) -> None:
+    """``predictions.csv``, ``metrics.json``, ``confusion.png``, and ``leaks.csv`` if there are any."""
     from headstart.evaluation.plots import draw_confusion
 
     table.write_csv(folder / "predictions.csv")
+    if leaks:
+        write_leaks(folder / LEAKS, leaks)
     write_metrics(folder, result)
     draw_confusion(result, folder / "confusion.png")
 
@@ -89,7 +94,7 @@ def measure(
     options: SourceOptions | None = None,
     workers: int | None = None,
     device: str | None = None,
-) -> tuple[Predictions, Summary, str]:
+) -> tuple[Predictions, Summary, str, tuple[Leak, ...]]:
     """A run's model on other pictures: the reported part of ``data``, or all of it where it has no split.
 
     Pictures with which the model was trained or chosen are left out, and counted.
@@ -103,7 +108,8 @@ def measure(
         device: Where to compute; None: the first accelerator, else the CPU.
 
     Returns:
-        The table, its summary, and what to call the pictures.
+        The table, its summary, what to call the pictures, and those of them that resemble what trained or
+        chose the model.
 
     Raises:
         DataError: HS-DATA-030 classes that the model does not know, HS-DATA-031 nothing left to measure on.
@@ -128,7 +134,8 @@ def measure(
     dataset.announce(command_line("check", data, options or SourceOptions(), exclude))
     check_classes(dataset, model.classes, run)
     ids = dataset.indices(dataset.reported_split)
-    known = hashes_seen_in_training(run / "dataset.csv", everything=card.get("refit") == "all")
+    seen = seen_in_training(run, everything=card.get("refit") == "all")
+    known = {row.file_hash for row in seen}
     fresh = np.array([dataset.file_hashes[i] not in known for i in ids], dtype=bool)
     if not fresh.all():
         console.warn(
@@ -146,7 +153,35 @@ def measure(
     )
     split = dataset.reported_split
     place = f"{split}/" if dataset.layout == "split-folders" else str(dataset.root)
-    return table, summary(table, split), place
+    result = summary(table, split)
+    leaks = leaks_from(seen, dataset, ids[fresh])
+    if leaks:
+        result["without_leaked"] = without_leaked(table, split, leaks)
+    return table, result, place, leaks
+
+
+def leaks_from(seen: Sequence[LockRow], dataset: Dataset, ids: NDArray[np.int64]) -> tuple[Leak, ...]:
+    """Pictures that are near copies of some that made the model, or of a group with them.
+
+    Near copies are found among pictures that lie in the same data.
+
+    Args:
+        seen: What made the model.
+        dataset: What it is measured on.
+        ids: Which of its pictures.
+    """
+    known = {row.file_hash for row in seen}
+    content = dict(zip(dataset.paths.tolist(), dataset.file_hashes.tolist(), strict=True))
+    near = {leak.path: leak for leak in dataset.leaks if content[leak.like] in known}
+    member = {row.group_name: row.path for row in seen if row.group_name}
+    found = []
+    for i in ids.tolist():
+        path, group = str(dataset.paths[i]), str(dataset.groups[i])
+        if path in near:
+            found.append(near[path])
+        elif group in member:
+            found.append(Leak(path, "group", member[group]))
+    return tuple(found)
 
 
 def check_classes(dataset: Dataset, known: tuple[str, ...], run: Path) -> None:
@@ -166,14 +201,14 @@ def check_classes(dataset: Dataset, known: tuple[str, ...], run: Path) -> None:
         )
 
 
-def hashes_seen_in_training(table: Path, *, everything: bool = False) -> set[str]:
-    """SHA-256 of the files that trained the model or chose its epoch, from a run's ``dataset.csv``.
+def seen_in_training(run: Path, *, everything: bool = False) -> list[LockRow]:
+    """The pictures that trained the model or chose its epoch, from a run's ``dataset.csv``.
 
     Args:
-        table: The file.
+        run: Its folder.
         everything: Whether the reported part trained it too, in the end.
     """
-    if not table.exists():
-        return set()
+    if not (run / "dataset.csv").exists():
+        return []
     seen = SPLITS if everything else ("train", "selection")
-    return {row.file_hash for row in read_lock(table.parent) if row.split in seen}
+    return [row for row in read_lock(run) if row.split in seen]

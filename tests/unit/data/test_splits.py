@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
 import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from headstart.data.splits import Assignment, assign_splits
+from headstart.data.splits import Assignment, assign_splits, folds_of, keys_of_groups
+from headstart.errors import DataError
 
 
 def hashes(count: int, salt: str = "") -> list[str]:
@@ -144,3 +149,197 @@ def test_a_training_part_alone_is_split() -> None:
     assert counts(result, [100, 20]) == {"train": [70, 14], "selection": [15, 3], "test": [15, 3]}
     assert result.reported == "test"
     assert result.notes[0] == "there is only a training part: a part to report on is split off"
+
+
+# --- groups --------------------------------------------------------------------------------------------
+
+
+def grouped(sizes: list[tuple[int, int]]) -> tuple[np.ndarray, list[str]]:
+    """Labels and group names of groups, each with pictures of two classes."""
+    labels = [c for size in sizes for c, n in enumerate(size) for _ in range(n)]
+    names = [f"g{g}" for g, size in enumerate(sizes) for _ in range(sum(size))]
+    return np.array(labels, np.int64), names
+
+
+SIZES = st.lists(
+    st.one_of(st.tuples(st.integers(1, 9), st.just(0)), st.tuples(st.just(0), st.integers(1, 9))),
+    min_size=10,
+    max_size=60,
+)
+MIXED = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(sum), min_size=10, max_size=60)
+
+
+def split_of(labels: np.ndarray, keys: list[str], names: list[str]) -> dict[str, str]:
+    """Part by content; every class has to be there."""
+    result = assign_splits([""] * len(labels), labels, keys, ["a", "b"], groups=names)
+    assert set(result.splits.tolist()) <= {"train", "selection", "val", "test"}
+    return dict(zip(keys, result.splits.tolist(), strict=True))
+
+
+@given(MIXED)
+def test_groups_stay_together_and_every_class_trains(sizes: list[tuple[int, int]]) -> None:
+    labels, names = grouped(sizes)
+    assume(len(np.unique(labels)) == 2)
+    try:
+        result = assign_splits([""] * len(labels), labels, hashes(len(labels)), ["a", "b"], groups=names)
+    except DataError as error:
+        assert error.code == "HS-DATA-062"
+        return
+    for name in set(names):
+        assert len({split for split, own in zip(result.splits, names, strict=True) if own == name}) == 1
+    assert set(labels[result.splits == "train"].tolist()) == {0, 1}
+    assert result.reported in result.splits
+
+
+@given(SIZES)
+def test_parts_of_small_groups_have_their_size(sizes: list[tuple[int, int]]) -> None:
+    labels, names = grouped(
+        [*sizes, *[(9, 0), (0, 9)] * 7]
+    )  # 15 % are 9 pictures at least: no group is larger
+    counts = np.bincount(labels, minlength=2)
+    parts = split_of(labels, keys := hashes(len(labels)), names)
+    for c in (0, 1):
+        reported = sum(parts[key] == "test" for key, label in zip(keys, labels, strict=True) if label == c)
+        assert abs(reported - 0.15 * counts[c]) <= 9 / 2 + 0.5
+
+
+@given(SIZES, st.integers(0, 59), st.booleans())
+def test_one_more_picture_moves_few_groups(sizes: list[tuple[int, int]], which: int, new: bool) -> None:
+    """Of a group that is there, or alone: what moves is less than a few of the largest groups."""
+    labels, names = grouped(
+        [*sizes, *[(9, 0), (0, 9)] * 5]
+    )  # with fewer than 20 pictures, another rule begins
+    which = which % len(labels)
+    keys = hashes(len(labels) + 1)
+    before = split_of(labels, keys[:-1], names)
+    more_labels = np.append(labels, labels[which])
+    after = split_of(more_labels, keys, [*names, "" if new else names[which]])
+    largest = max(sum(size) for size in sizes) + 1
+    moved = sum(before[key] != after[key] for key in before)
+    assert moved <= 6 * largest
+
+
+@given(SIZES, st.randoms())
+def test_order_does_not_matter_with_groups(sizes: list[tuple[int, int]], chance: random.Random) -> None:
+    labels, names = grouped([*sizes, (9, 0), (0, 9), (4, 4), (1, 1)])
+    keys = hashes(len(labels))
+    order = list(range(len(labels)))
+    chance.shuffle(order)
+    shuffled = split_of(labels[order], [keys[i] for i in order], [names[i] for i in order])
+    assert split_of(labels, keys, names) == shuffled
+
+
+@given(st.integers(40, 200), st.integers(40, 200), st.data())
+def test_one_more_picture_without_groups_moves_three_at_most(a: int, b: int, data: st.DataObject) -> None:
+    labels = np.repeat(np.arange(2), (a, b))
+    keys = hashes(a + b + 1, data.draw(st.text(max_size=3)))
+    before = assign_splits([""] * (a + b), labels, keys[:-1], ["a", "b"])
+    after = assign_splits(
+        [""] * (a + b + 1), np.append(labels, data.draw(st.integers(0, 1))), keys, ["a", "b"]
+    )
+    assert (before.splits != after.splits[:-1]).sum() <= 3
+
+
+def test_groups_of_both_classes_fill_a_part_to_its_share() -> None:
+    labels, names = grouped([(2, 2)] * 50 + [(1, 3)] * 50)
+    result = assign_splits([""] * 400, labels, hashes(400), ["a", "b"], groups=names)
+    for part in ("test", "selection"):
+        shares = [float(np.mean(result.splits[labels == c] == part)) for c in (0, 1)]
+        assert all(0.1 <= share <= 0.2 for share in shares)
+
+
+def test_groups_larger_than_a_part_are_used_where_there_are_no_others() -> None:
+    labels, names = grouped([(30, 0), (30, 0), (0, 5), *[(0, 5)] * 9])
+    result = assign_splits([""] * len(labels), labels, hashes(len(labels)), ["a", "b"], groups=names)
+    first, second = set(result.splits[:30].tolist()), set(result.splits[30:60].tolist())
+    assert {*first, *second} == {"test", "train"}
+    assert result.notes[0] == "12 groups stay together (5 to 30 pictures each)"
+
+
+def test_groups_of_one_picture_are_said() -> None:
+    labels = np.repeat(np.arange(2), 30)
+    names = [f"p{i}" for i in range(60)]
+    result = assign_splits([""] * 60, labels, hashes(60), ["a", "b"], groups=names)
+    assert result.notes[0] == "60 groups of one picture each: nothing to keep together"
+
+
+def test_no_selection_part_of_large_groups() -> None:
+    labels, names = grouped([(10, 0), (0, 10)])
+    given_split = ["train"] * 20 + ["test"] * 2
+    labels, names = np.append(labels, [0, 1]), [*names, "", ""]
+    result = assign_splits(given_split, labels, hashes(22), ["a", "b"], groups=names)
+    assert result.splits.tolist() == given_split
+    assert result.notes[-1] == "no selection part: the groups are too large to set one aside"
+
+
+# --- folds ---------------------------------------------------------------------------------------------
+
+
+def of_fold(labels: np.ndarray, keys: list[str], names: list[str], fold: tuple[int, int]) -> np.ndarray:
+    return assign_splits(
+        [""] * len(labels), labels, keys, ["a", "b"], groups=names, selection=0, fold=fold
+    ).splits
+
+
+@given(SIZES, st.integers(2, 5))
+def test_each_picture_is_in_one_fold_with_its_group(sizes: list[tuple[int, int]], count: int) -> None:
+    labels, names = grouped([*sizes, *[(9, 0), (0, 9)] * 5])
+    keys = hashes(len(labels))
+    parts = np.stack([of_fold(labels, keys, names, (number, count)) for number in range(1, count + 1)])
+    assert np.all((parts == "val").sum(axis=0) == 1) and set(parts.ravel().tolist()) == {"train", "val"}
+    for name in set(names):
+        rows = [i for i, own in enumerate(names) if own == name]
+        assert len({tuple(parts[:, i].tolist()) for i in rows}) == 1
+    for c in (0, 1):
+        sizes_of_folds = (parts[:, labels == c] == "val").sum(axis=1)
+        assert np.all(np.abs(sizes_of_folds - (labels == c).sum() / count) <= 9)
+
+
+@given(st.integers(10, 60), st.integers(10, 60), st.integers(2, 6), st.data())
+def test_a_picture_more_moves_those_beside_the_cuts(a: int, b: int, count: int, data: st.DataObject) -> None:
+    keys = hashes(a + b + 1, data.draw(st.text(max_size=3)))
+    labels = np.append(np.repeat(np.arange(2), (a, b)), data.draw(st.integers(0, 1)))
+    before = folds_of(labels[:-1], keys[:-1], ["a", "b"], count)
+    after = folds_of(labels, keys, ["a", "b"], count)
+    assert (before != after[:-1]).sum() <= count - 1
+    sizes = np.bincount(after, minlength=count)
+    assert sizes.max() - sizes.min() <= 2
+
+
+def test_copies_lie_in_one_fold() -> None:
+    labels = np.repeat(np.arange(2), 30)
+    keys = hashes(10) * 6
+    folds = folds_of(labels, keys, ["a", "b"], 3)
+    assert all(len({int(folds[i]) for i in range(60) if keys[i] == key}) == 1 for key in keys)
+
+
+def test_a_given_test_part_is_left_alone() -> None:
+    given_split = (["train"] * 12 + ["test"] * 3) * 2
+    result = assign([15, 15], given_split, fold=(1, 3))  # type: ignore[arg-type]
+    assert result.reported == "val"
+    assert counts(result, [15, 15]) == {"train": [6, 6], "selection": [2, 2], "val": [4, 4], "test": [3, 3]}
+    assert "fold 1 of 3: 8 of 24 pictures are reported, as val" in result.notes
+    assert "the given test part is left alone: 6 pictures" in result.notes
+    with_val = assign([15, 15], ["val" if s == "test" else s for s in given_split], fold=(1, 3))  # type: ignore[arg-type]
+    assert np.array_equal(with_val.splits, result.splits)
+
+
+def test_val_beside_test_chooses_in_every_fold() -> None:
+    given_split = (["train"] * 12 + ["val"] * 3 + ["test"] * 3) * 2
+    result = assign([18, 18], given_split, fold=(2, 3))  # type: ignore[arg-type]
+    assert counts(result, [18, 18]) == {"train": [8, 8], "selection": [3, 3], "val": [4, 4], "test": [3, 3]}
+
+
+def test_too_few_for_so_many_folds() -> None:
+    labels, names = grouped([(20, 0), (20, 0), *[(0, 5)] * 6])
+    with pytest.raises(DataError) as caught:
+        folds_of(labels, keys_of_groups(hashes(70), names), ["a", "b"], 8)
+    assert str(caught.value) == (
+        "HS-DATA-063: There are too few pictures or groups for 8 folds: outside of each fold a class needs 2 "
+        "pictures.\n"
+        "  - 2 folds stay without a picture\n"
+        "  to do: Give fewer --folds, or name smaller groups."
+    )
+    with pytest.raises(DataError) as caught:
+        folds_of(np.array([0] * 20 + [1] * 2), hashes(22), ["a", "b"], 5)
+    assert "- 'b': 2 pictures in 2 groups, counting each alone as one" in str(caught.value)
