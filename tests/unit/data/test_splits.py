@@ -176,6 +176,7 @@ def split_of(labels: np.ndarray, keys: list[str], names: list[str]) -> dict[str,
     return dict(zip(keys, result.splits.tolist(), strict=True))
 
 
+@settings(deadline=None)
 @given(MIXED)
 def test_groups_stay_together_and_every_class_trains(sizes: list[tuple[int, int]]) -> None:
     labels, names = grouped(sizes)
@@ -191,6 +192,7 @@ def test_groups_stay_together_and_every_class_trains(sizes: list[tuple[int, int]
     assert result.reported in result.splits
 
 
+@settings(deadline=None)
 @given(SIZES)
 def test_parts_of_small_groups_have_their_size(sizes: list[tuple[int, int]]) -> None:
     labels, names = grouped(
@@ -210,7 +212,7 @@ MANY = st.lists(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=25, deadline=None)
 @given(MANY, st.integers(0, 59), st.booleans())
 def test_one_more_picture_moves_few_groups(sizes: list[tuple[int, int]], which: int, new: bool) -> None:
     """Of a group that is there, or alone: what moves is some groups, not the parts."""
@@ -222,6 +224,7 @@ def test_one_more_picture_moves_few_groups(sizes: list[tuple[int, int]], which: 
     assert sum(before[key] != after[key] for key in before) <= 6 * 10
 
 
+@settings(deadline=None)
 @given(SIZES, st.randoms())
 def test_order_does_not_matter_with_groups(sizes: list[tuple[int, int]], chance: random.Random) -> None:
     labels, names = grouped([*sizes, (9, 0), (0, 9), (4, 4), (1, 1)])
@@ -232,6 +235,7 @@ def test_order_does_not_matter_with_groups(sizes: list[tuple[int, int]], chance:
     assert split_of(labels, keys, names) == shuffled
 
 
+@settings(deadline=None)
 @given(st.integers(40, 200), st.integers(40, 200), st.data())
 def test_one_more_picture_without_groups_moves_three_at_most(a: int, b: int, data: st.DataObject) -> None:
     labels = np.repeat(np.arange(2), (a, b))
@@ -284,6 +288,7 @@ def of_fold(labels: np.ndarray, keys: list[str], names: list[str], fold: tuple[i
     ).splits
 
 
+@settings(deadline=None)
 @given(SIZES, st.integers(2, 5))
 def test_each_picture_is_in_one_fold_with_its_group(sizes: list[tuple[int, int]], count: int) -> None:
     labels, names = grouped([*sizes, *[(9, 0), (0, 9)] * 5])
@@ -298,6 +303,7 @@ def test_each_picture_is_in_one_fold_with_its_group(sizes: list[tuple[int, int]]
         assert np.all(np.abs(sizes_of_folds - (labels == c).sum() / count) <= 9)
 
 
+@settings(deadline=None)
 @given(st.integers(10, 60), st.integers(10, 60), st.integers(2, 6), st.data())
 def test_a_picture_more_moves_those_beside_the_cuts(a: int, b: int, count: int, data: st.DataObject) -> None:
     keys = hashes(a + b + 1, data.draw(st.text(max_size=3)))
