@@ -13,8 +13,8 @@ from headstart import console
 from headstart.errors import RunError
 from headstart.model import ranks
 from headstart.model.memory import is_out_of_memory
-from headstart.training.probe import likeliest
 from headstart.training.recipes import Recipe
+from headstart.training.regression import likeliest
 
 WARM_UP = 0.1  # part of all steps, with the cosine schedule
 

@@ -36,9 +36,9 @@ from headstart.training.fit import Epoch, EpochHook, Scores, TrainingLoop
 from headstart.training.frozen_views import EVALUATION, evaluation_keys, random_keys, random_views
 from headstart.training.lr_find import Sweep, chosen, sweep
 from headstart.training.plan import Plan
-from headstart.training.probe import CHUNK, Probe, fit_probe, likeliest
-from headstart.training.probe import loss_and_accuracy as scores_in_parts
+from headstart.training.probe import fit_probe
 from headstart.training.rehearsal import compiled
+from headstart.training.scores import NOT_MEASURED, probe_scores, scores_of
 
 
 @dataclass(frozen=True)
@@ -409,55 +409,3 @@ def views_of(plan: Plan, dataset: Dataset, pictures: Pictures) -> Views:
 def random_view(plan: Plan, views: Views, index: int, epoch: int) -> Pixels | Cut:
     """A view to train on, as far as the plan leaves it to the processor."""
     return (views.cut if plan.device_views else views.random)(index, epoch)
-
-
-def probe_scores(
-    features: Tensor, probe: Probe, targets: Tensor, weights: Tensor | None
-) -> tuple[float, float]:
-    """Loss and accuracy on the features that it was fitted on; logits in parts where they are many.
-
-    Args:
-        features: [n, D].
-        probe: Fitted.
-        targets: int64 [n], or probabilities [n, C].
-        weights: Of the pictures in the loss, [n]; None: all the same.
-    """
-    if weights is None and len(targets) * len(probe.bias) <= CHUNK:
-        scores = scores_of(features @ probe.weight.T + probe.bias, targets)
-        return scores.loss, scores.accuracy
-    loss, accuracy = scores_in_parts(features, targets, probe.weight.T, probe.bias)
-    if weights is not None:
-        loss, _ = scores_in_parts(features, targets, probe.weight.T, probe.bias, weights)
-    return loss, accuracy
-
-
-NOT_MEASURED = Scores(float("nan"), float("nan"))
-
-
-def scores_of(logits: Tensor, targets: Tensor, *, balanced: bool = False) -> Scores:
-    """Mean cross-entropy (nats) and accuracy (0-1) of logits [n, C] or log-probabilities; nan for n = 0.
-
-    Args:
-        logits: float [n, C].
-        targets: Labels int64 [n], or probabilities [n, C], of which the likeliest class is the right one.
-        balanced: Whether to give also the mean over the classes that have pictures.
-    """
-    if len(targets) == 0:
-        return NOT_MEASURED
-    logits = logits.float()
-    loss = float(nn.functional.cross_entropy(logits, targets))
-    labels = likeliest(targets)
-    right = logits.argmax(1) == labels
-    plain = Scores(loss, float(right.float().mean()))
-    if not balanced:
-        return plain
-    losses = nn.functional.cross_entropy(logits, targets, reduction="none").double().cpu()
-    classes = labels.cpu()
-    counts = torch.bincount(classes)
-    present = counts > 0
-
-    def mean(values: Tensor) -> float:
-        sums = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, classes, values)
-        return float((sums[present] / counts[present]).mean())
-
-    return Scores(*plain[:2], mean(losses), mean(right.double().cpu()))

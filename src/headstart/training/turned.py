@@ -27,7 +27,8 @@ from headstart.model.features import FrozenPart, features_above
 from headstart.model.inputs import Loader
 from headstart.training.frozen_views import EVALUATION, Ids, evaluation_keys
 from headstart.training.plan import Plan
-from headstart.training.probe import EPSILON, FOLDS, minimise, rotate, stratified_folds
+from headstart.training.probe import EPSILON, FOLDS, rotate, stratified_folds
+from headstart.training.regression import minimise
 from headstart.training.speed import processor_threads
 
 HARMFUL = "HS-CONFIG-025"

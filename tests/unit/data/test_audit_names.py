@@ -72,7 +72,7 @@ def test_what_the_names_carry_is_suggested_as_a_flag(tmp_path: Path, kind: str) 
     assert len(set(dataset.groups.tolist())) == 96 // size
     # Training says it, too.
     plain, _ = load_dataset(root, preprocess=SPEC)
-    assert any(f"--group-by '{pattern}'" in note for note in plain.notes)
+    assert any(f"--group-by '{pattern}'" in finding.what for finding in plain.findings)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from headstart.training import probe as probe_module
+from headstart.training import regression
 from headstart.training.balance import class_weights
 from headstart.training.probe import CLEARLY, EPSILON, FOLDS, STRENGTHS, fit_probe, stratified_folds
 
@@ -115,7 +116,8 @@ def test_large_problems_are_solved_a_little_less_exactly(
     x, labels = problem(n, d, classes)
     exact = fit_probe(x, labels, classes, np.arange(n))
     monkeypatch.setattr(probe_module, "SMALL", 0)
-    monkeypatch.setattr(probe_module, "CHUNK", 77 * classes)
+    for module in (probe_module, regression):
+        monkeypatch.setattr(module, "CHUNK", 77 * classes)
     middle = fit_probe(x, labels, classes, np.arange(n))
     assert middle.strength == exact.strength
     np.testing.assert_allclose(middle.table, exact.table[: len(middle.table)], atol=5e-3)
@@ -179,7 +181,8 @@ def test_weights_in_large_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     x, labels = unequal(200, 8, 3)
     weights = class_weights(labels, 3)[labels]
     monkeypatch.setattr(probe_module, "SMALL", 0)
-    monkeypatch.setattr(probe_module, "CHUNK", 77 * 3)
+    for module in (probe_module, regression):
+        monkeypatch.setattr(module, "CHUNK", 77 * 3)
     monkeypatch.setattr(probe_module, "LARGE", 0)
     large = fit_probe(x, labels, 3, np.arange(len(labels)), weights)
     ours = (x.double() @ large.weight.double().T + large.bias.double()).softmax(1).numpy()
