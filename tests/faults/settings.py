@@ -24,7 +24,7 @@ FAULTS: list[Fault] = [
     setting(
         "augmentation that does not exist",
         "HS-CONFIG-006: There is no augmentation 'dihedrl'. Did you mean 'dihedral'?\n"
-        "  to do: Augmentations: none, flip, default, d2l, dihedral.",
+        "  to do: Augmentations: none, flip, crop, default, d2l, dihedral, rotations, mirrors.",
         augment="dihedrl",
     ),
     setting(

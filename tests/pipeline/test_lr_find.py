@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from headstart.config import from_mapping, read_yaml
 from headstart.errors import ConfigError
 from headstart.training import lr_find
 from headstart.training import train as training
+from headstart.training.fit import Epoch
 from headstart.training.lr_find import STEPS
 from headstart.training.step import Stepper
 
@@ -116,8 +118,11 @@ def test_a_killed_run_goes_on_without_another_sweep(
 def test_ctrl_c_in_the_sweep_leaves_the_probe_and_a_run_that_goes_on(
     shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = headstart.train(shapes_folder, output=tmp_path / "whole", lr="find", **tiny)
-    probe = headstart.train(shapes_folder, output=tmp_path / "probe", **{**tiny, "epochs": 0})
+    def keep_probe(row: Epoch) -> None:
+        if row.epoch == 0:
+            shutil.copytree(tmp_path / "whole" / "shapes" / "model", tmp_path / "probe" / "model")
+
+    whole = headstart.train(shapes_folder, output=tmp_path / "whole", lr="find", hook=keep_probe, **tiny)
     plain = Stepper.step
 
     def step(self: Stepper, number: int, *rest: Any) -> tuple[float, int]:
@@ -130,7 +135,7 @@ def test_ctrl_c_in_the_sweep_leaves_the_probe_and_a_run_that_goes_on(
         run = headstart.train(shapes_folder, output=tmp_path / "stopped", lr="find", **tiny)
     assert run.interrupted
     assert saved(run)["lr"] == "find"  # nothing was found yet
-    assert same_weights(run, probe)  # forty steps have left no trace
+    assert same_weights(run, headstart.Run(tmp_path / "probe"))  # forty steps have left no trace
     again = headstart.train(resume=run)
     assert same_weights(again, whole)
     assert saved(again)["lr"] == saved(whole)["lr"]

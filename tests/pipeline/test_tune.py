@@ -33,6 +33,7 @@ ORDINARY = {
     "curves.png",
     "dataset.csv",
     "findings.json",
+    "leaks.csv",
     "log.txt",
     "metrics.json",
     "model/model.json",
