@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.run_check import check
     from headstart.run_evaluation import evaluate
     from headstart.run_folder import Run
+    from headstart.run_report import report
     from headstart.training.fit import Epoch
     from headstart.tuning import tune
 
@@ -38,6 +39,7 @@ _HOMES = {
     "evaluate": "headstart.run_evaluation",
     "fetch": "headstart.data.fetch",
     "load": "headstart.deployment.predict",
+    "report": "headstart.run_report",
     "show": "headstart.run",
     "train": "headstart.run",
     "tune": "headstart.tuning",
@@ -54,6 +56,7 @@ __all__ = [
     "evaluate",
     "fetch",
     "load",
+    "report",
     "show",
     "train",
     "tune",

@@ -137,6 +137,31 @@ def evaluate(
 
 
 @app.command
+def report(
+    run: Path,
+    /,
+    *,
+    lang: Literal["en", "zh"] = "en",
+    images: Path | None = None,
+    against: Annotated[tuple[Path, ...], Parameter(negative=())] = (),
+    json: Json = False,
+) -> int:
+    """Write the page and the model card of a run again: report.html, report.md.
+
+    Args:
+        run: Folder of a run, of a cross-validation, or of an evaluation.
+        lang: Language: en, zh.
+        images: Where the pictures are now, if they have moved since.
+        against: Another run, to be compared on the same pictures (repeatable).
+        json: Print the files as one JSON object.
+    """
+    page = headstart.report(run, lang=lang, images=images, against=against)
+    card = page.with_suffix(".md")
+    print_result({"page": str(page), "card": str(card)} if json else f"{page}\n{card}", as_json=json)
+    return 0
+
+
+@app.command
 def predict(
     run: Path,
     /,
@@ -274,7 +299,8 @@ def check(
         json: Print the findings as one JSON object.
     """
     from headstart.console import counted
-    from headstart.data.check_page import can_draw, write_page
+    from headstart.data.check_page import write_page
+    from headstart.data.page import can_draw
     from headstart.data.sources import SourceOptions, command_line
     from headstart.run_check import compare_with_run
     from headstart.run_folder import data_name

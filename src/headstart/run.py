@@ -54,6 +54,7 @@ from headstart.run_processes import (
     shared_folder,
     unmark_folder,
 )
+from headstart.run_report import write_report_of
 from headstart.run_resolution import with_best_size
 from headstart.run_setup import (
     asks_the_network,
@@ -229,6 +230,8 @@ def _train(
         reported = place_of(dataset, dataset.reported_split) if config.fold is None else f"fold {config.fold}"
         for line in ("", *report_lines(result, place=reported)):
             console.say(line)
+        if is_first():
+            write_report_of(folder, dataset.root)
         console.say(f"\n{folder}: trained and evaluated in {time.perf_counter() - started:.0f} s")
         if trained.interrupted:
             console.say(f"to go on: headstart train --resume {folder}")

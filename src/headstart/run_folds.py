@@ -237,7 +237,7 @@ def pooled(runs: Sequence[Path]) -> tuple[dict[str, Any], Predictions, tuple[Lea
             "lowest": float(accuracies.min()),
             "highest": float(accuracies.max()),
         },
-        **{name: figures[0][name] for name in ("strategy", "recipe", "model")},
+        **{name: figures[0][name] for name in ("strategy", "recipe", "model", "root") if name in figures[0]},
     }
     return result, table, leaks
 

@@ -272,6 +272,7 @@ def evaluate_trained(
         "balance": plan.recipe.balance,
         "model": plan.config.model,
         "fingerprint": dataset.fingerprint,
+        "root": str(dataset.root),
     }
     if trained.interrupted or more:
         result["interrupted"] = True
