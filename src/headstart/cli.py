@@ -162,6 +162,41 @@ def report(
 
 
 @app.command
+def suspects(
+    run: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    lang: Literal["en", "zh"] = "en",
+    images: Path | None = None,
+    json: Json = False,
+) -> int:
+    """List training pictures whose label is probably wrong, for decisions that `train --overrides` reads.
+
+    Args:
+        run: Folder of a run.
+        output: The table; the page stands beside it. Decisions in a table that is there are kept. Default:
+            suspects.csv in the run's folder.
+        lang: Language of the page: en, zh.
+        images: Where the pictures are now, if they have moved since.
+        json: Print files and count as one JSON object.
+    """
+    from headstart.console import counted
+    from headstart.run_report import label_suspects
+
+    table, page, n = label_suspects(run, output=output, lang=lang, images=images)
+    print_result(
+        {"table": str(table), "page": str(page), "suspects": n} if json else f"{table}\n{page}", as_json=json
+    )
+    say(f"{counted(n, 'label', 'labels')} to look at")
+    if n:
+        say(
+            f"next: write keep, relabel or drop into its column decision, then train with --overrides {table}"
+        )
+    return 0
+
+
+@app.command
 def predict(
     run: Path,
     /,

@@ -109,7 +109,9 @@ def train(
         begun, data, config = continued(resume, data, config)
     if config.folds is None:
         return alone(data, config, resume, hook)
-    return train_folds(required(data), config, begun, hook, alone)
+    run = train_folds(required(data), config, begun, hook, alone)
+    write_report_of(run.path)
+    return run
 
 
 def alone(
@@ -166,6 +168,7 @@ def _train(
                 fold=None if config.fold is None else fold_of(config.fold),
                 watch=None if budget is None else budget.check_reading,
                 choose_fit=chooses_fit(config, recipe),
+                overrides=config.overrides,
             )
 
     with shared_folder(place) as folder, log_of(folder):
@@ -231,7 +234,7 @@ def _train(
         for line in ("", *report_lines(result, place=reported)):
             console.say(line)
         if is_first():
-            write_report_of(folder, dataset.root)
+            write_report_of(folder)
         console.say(f"\n{folder}: trained and evaluated in {time.perf_counter() - started:.0f} s")
         if trained.interrupted:
             console.say(f"to go on: headstart train --resume {folder}")

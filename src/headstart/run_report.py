@@ -18,12 +18,13 @@ from headstart.data.splits import SPLITS
 from headstart.errors import ConfigError, DataError, RunError
 from headstart.evaluation.compare import compare
 from headstart.evaluation.predictions import Predictions
-from headstart.evaluation.report import REPORT, write_report
+from headstart.evaluation.report import REPORT, write_report, write_suspects
 from headstart.evaluation.report_record import Record
 from headstart.evaluation.report_words import LANGUAGES, Language
 from headstart.model.card import MODEL_FOLDER, has_model, read_card
 from headstart.run_evaluation import EVALUATIONS, figures_of, identified
 from headstart.run_folder import CONFIG, FINDINGS, Run
+from headstart.run_suspects import OUT_OF_FOLD, Ranking, ranking_of, suspects
 
 
 def report(
@@ -51,6 +52,67 @@ def report(
         DataError: HS-DATA-001, ``images`` is no folder.
         MissingExtraError: HS-INSTALL-001, Jinja2 is not installed.
     """
+    check_options(lang, images)
+    folder = folder_of(run)
+    found = record_of(folder, None if images is None else Path(images))
+    if against:
+        others = [folder_of(other) for other in against]
+        found = dataclasses.replace(found, comparison=compared(folder, others, found))
+    page, _ = write_report(found, folder, lang)
+    return page
+
+
+def label_suspects(
+    run: Run | str | PathLike[str],
+    *,
+    output: str | PathLike[str] | None = None,
+    lang: Language = "en",
+    images: str | PathLike[str] | None = None,
+) -> tuple[Path, Path, int]:
+    """Writes the table of suspected labels for decisions, and a page that shows them.
+
+    Args:
+        run: A run or its folder.
+        output: The table; the page stands beside it. Default: ``suspects.csv`` in the run's folder.
+        lang: Of the page.
+        images: Where the pictures are now, if they have moved.
+
+    Returns:
+        The table, the page, and the number of suspects.
+
+    Raises:
+        RunError, DataError: as `headstart.run_suspects.suspects` and `report`.
+    """
+    check_options(lang, images)
+    folder = folder_of(run)
+    table, ranking = suspects(folder, output=output)
+    found = record_of(folder, None if images is None else Path(images))
+    page = table.with_name(f"{table.name if table.suffix == '.html' else table.stem}.html")
+    write_suspects(found, page, lang)
+    return table, page, ranking.suspects
+
+
+def write_report_of(folder: Path) -> None:
+    """The report at the end of a training; what goes wrong costs a warning, never the run.
+
+    Args:
+        folder: Of the run.
+    """
+    if not can_draw():
+        return
+    try:
+        write_report(record_of(folder, None), folder)
+    except Exception as error:
+        console.warn(f"{REPORT} cannot be written: {error}. The run is complete without it.")
+
+
+def check_options(lang: str, images: str | PathLike[str] | None) -> None:
+    """Refuses what cannot be written or read.
+
+    Raises:
+        ConfigError: HS-EVAL-040.
+        DataError: HS-DATA-001.
+    """
     if lang not in LANGUAGES:
         raise ConfigError(
             "HS-EVAL-040",
@@ -64,28 +126,6 @@ def report(
             where=images,
             fix="Give the folder that the paths of dataset.csv begin in.",
         )
-    folder = folder_of(run)
-    found = record_of(folder, None if images is None else Path(images))
-    if against:
-        others = [folder_of(other) for other in against]
-        found = dataclasses.replace(found, comparison=compared(folder, others, found))
-    page, _ = write_report(found, folder, lang)
-    return page
-
-
-def write_report_of(folder: Path, root: Path) -> None:
-    """The report at the end of a training; what goes wrong costs a warning, never the run.
-
-    Args:
-        folder: Of the run.
-        root: Where its pictures are.
-    """
-    if not can_draw():
-        return
-    try:
-        write_report(record_of(folder, root), folder)
-    except Exception as error:
-        console.warn(f"{REPORT} cannot be written: {error}. The run is complete without it.")
 
 
 def folder_of(run: Run | str | PathLike[str]) -> Path:
@@ -115,6 +155,9 @@ def record_of(folder: Path, root: Path | None) -> Record:
     with contextlib.suppress(RunError):
         rows = [row for row in read_lock(folder) if row.status == OK]
     sizes = {split: sum(row.split == split for row in rows) for split in SPLITS}
+    ranking = Ranking((), 0)
+    if (folder / OUT_OF_FOLD).is_file():
+        ranking = ranking_of(folder)
     return Record(
         name=folder.name if own else f"{home.name}: {folder.name}",
         figures=figures,
@@ -127,6 +170,8 @@ def record_of(folder: Path, root: Path | None) -> Record:
         groups={row.path: row.group_name for row in rows if row.group_name},
         root=root,
         comparison=figures.get("comparison") or {},
+        suspects=ranking.rows[: ranking.suspects],
+        trained=len(ranking.rows),
     )
 
 

@@ -42,7 +42,10 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
     ]  # fmt: skip
     groups = {path: f"patient {i % 3}" for i, path in enumerate(paths)}
     figures = summary(table, "test") | {
-        "calibration": {"ece": 0.1, "reliability": [{"confidence": 0.8, "accuracy": 0.8, "n": 30}]}
+        "calibration": {
+            "after": {"ece": {"value": 0.1, "bins": [{"confidence": 0.8, "accuracy": 0.8, "n": 30}]}},
+            "reason": "too few pictures",
+        }
     }
     return Record("leaves", figures, table, epochs, [], groups=groups, root=root)
 

@@ -23,7 +23,7 @@ def moved(tiny_run: headstart.Run, tmp_path: Path) -> Path:
 def test_every_run_ends_with_a_report(tiny_run: headstart.Run) -> None:
     page = (tiny_run.path / "report.html").read_text(encoding="utf-8")
     accuracy = tiny_run.metrics["accuracy"]
-    assert f'<p class="big">{100 * accuracy["value"]:.1f} %</p>' in page
+    assert f'<p class="big">{100 * accuracy["value"]:.1f}\N{NO-BREAK SPACE}%</p>' in page
     assert page.count("<img") > 3 and "cannot be read" not in page
     assert "12 of" in page or "of 12 pictures of test" in page
     assert tiny_run.metrics["fingerprint"] in page

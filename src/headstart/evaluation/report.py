@@ -17,9 +17,9 @@ from headstart.data.page import filled
 from headstart.data.preprocess import Preprocess
 from headstart.evaluation.evaluate import WIDE
 from headstart.evaluation.predictions import NO_TRUTH
-from headstart.evaluation.report_card import card, findings, section
+from headstart.evaluation.report_card import calibration, card, findings, made, section
 from headstart.evaluation.report_numbers import Numbers
-from headstart.evaluation.report_pictures import Gallery
+from headstart.evaluation.report_pictures import NUMBER, Gallery
 from headstart.evaluation.report_plots import HEIGHT, WIDTH, curves, number
 from headstart.evaluation.report_record import Record
 from headstart.evaluation.report_words import Language
@@ -51,12 +51,25 @@ def write_report(record: Record, folder: Path, language: Language = "en") -> tup
         RunError: HS-RUN-001 to -003, a file cannot be written.
     """
     content = Content(record, language).values()
-    what, pages = "A report", []
-    for name, template, filters in ((REPORT, "report.html", {}), (CARD, "report.md", {"md": markdown})):
-        page = filled(template, content, what=what, folder=TEMPLATES, filters=filters)
-        write_atomic(folder / name, page)
-        pages.append(folder / name)
-    return pages[0], pages[1]
+    pages = folder / REPORT, folder / CARD
+    for page in pages:
+        text = filled(page.name, content, what="A report", folder=TEMPLATES, filters={"md": markdown})
+        write_atomic(page, text)
+    return pages
+
+
+def write_suspects(record: Record, path: Path, language: Language = "en") -> None:
+    """Writes the page of doubtful labels.
+
+    Raises:
+        MissingExtraError: HS-INSTALL-001, Jinja2 is not installed.
+        RunError: HS-RUN-001 to -003, the file cannot be written.
+    """
+    content = Content(record, language)
+    found = {"w": content.w, "name": record.name, "suspects": content.suspects(NUMBER)}
+    found |= {"images": content.gallery.drawn(), "version": versions().get("headstart", "")}
+    found["pictures"] = content.pictures()
+    write_atomic(path, filled("suspects.html", found, what="A page of doubtful labels", folder=TEMPLATES))
 
 
 def markdown(text: object) -> str:
@@ -85,11 +98,14 @@ class Content:
 
     def values(self) -> dict[str, Any]:
         """Everything, by name; the pictures are asked for in the order of what they tell."""
-        mistakes, suspects = self.mistakes(), self.suspects()
+        mistakes, suspects = self.mistakes(), self.suspects(SUSPECTS)
         cells = self.cells()
         found = {
             "w": self.w,
             "name": self.record.name,
+            "subtitle": " · ".join(
+                map(str, filter(None, (self.record.figures.get("model"), made(self.record, self.tell))))
+            ),
             "classes": list(self.names),
             "plot": {"width": WIDTH, "height": HEIGHT},
             "answer": self.answer(),
@@ -105,7 +121,7 @@ class Content:
             "hidden_classes": max(0, len(self.names) - CLASSES),
             "groups": self.groups(),
             "curves": self.curves(),
-            "calibration": section(self.record, "calibration", self.tell),
+            "calibration": calibration(self.record, self.tell),
             "unknown": section(self.record, "unknown", self.tell),
             "suspects": suspects,
             "findings": findings(self.record, self.tell),
@@ -301,20 +317,20 @@ class Content:
             found.append({"name": name, "share": share, "id": cells[i, j]["id"]})
         return found
 
-    def suspects(self) -> dict[str, Any] | None:
+    def suspects(self, limit: int) -> dict[str, Any] | None:
+        """Pictures whose labels are doubtful; None if there are none."""
         rows = self.record.suspects
         if not rows:
             return None
         shown = [
             {
-                "path": row["path"],
-                "label": row["class"],
-                "suggested": row["suggested"],
-                "alt": self.w["suspect_alt"].format(
-                    path=row["path"], label=row["class"], suggested=row["suggested"]
-                ),
+                "path": row.path,
+                "label": row.label,
+                "suggested": row.suggested,
+                "score": self.tell.percent(row.score),
+                "alt": self.w["suspect_alt"].format(path=row.path, label=row.label, suggested=row.suggested),
             }
-            for row in rows[:SUSPECTS]
+            for row in rows[:limit]
         ]
         self.gallery.want([one["path"] for one in shown])
         text = self.w["suspects_are"].format(n=f"{len(rows):,}", of=f"{self.record.trained:,}")
@@ -380,6 +396,8 @@ class Content:
         plan = self.record.settings.get("plan") or {}
         chosen = int(number(plan.get("selection_pictures")) if plan.get("selection_pictures") else 0)
         watched = w["watched"] if chosen else w["watched_reported"].format(split=self.split)
+        if not chosen and [row.get("stage") for row in rows] == ["probe"]:
+            watched = w["out_of_fold"]
         plots = []
         for what, fractions, keys in (
             (w["loss"], False, ("train_loss", "val_loss")),

@@ -17,15 +17,61 @@ def section(record: Record, key: str, tell: Numbers) -> dict[str, Any] | None:
     found = record.figures.get(key)
     if not isinstance(found, Mapping) or not found:
         return None
-    bins = found.get("reliability") or found.get("bins") or ()
-    points = reliability(bins) if isinstance(bins, list) and all(isinstance(b, Mapping) for b in bins) else []
+    rows = [(name, (value,)) for name, value in figure_rows(found, tell)]
+    return {"text": "", "header": (tell.w["value"],), "rows": rows, "points": [], "earlier": []}
+
+
+def calibration(record: Record, tell: Numbers) -> dict[str, Any] | None:
+    """Log loss, Brier score and calibration error before and after the temperature, and the bins of both."""
+    found, w = record.figures.get("calibration"), tell.w
+    if not isinstance(found, Mapping) or not isinstance(found.get("after"), Mapping):
+        return section(record, "calibration", tell)
+    sides = [found["after"]] if found.get("reason") else [found.get("before") or {}, found["after"]]
+    rows = [
+        (w[name], tuple(figure_text(side.get(name), tell) for side in sides))
+        for name in ("nll", "brier", "ece")
+    ]
+    chance = (found["after"].get("ece") or {}).get("if_calibrated_95")
+    if chance is not None:
+        rows.append((w["ece_chance"], ("",) * (len(sides) - 1) + (tell.plain(chance),)))
+    if found.get("reason"):
+        text = w["not_calibrated"].format(reason=found["reason"])
+    else:
+        text = w["calibrated"].format(temperature=temperatures(found, tell), n=f"{found.get('n', 0):,}")
+    earlier, points = ([], *(binned(side, tell) for side in sides))[-2:]
+    header = (w["before"], w["after"])[-len(sides) :] if len(sides) > 1 else (w["value"],)
+    return {"text": text, "header": header, "rows": rows, "points": points, "earlier": earlier}
+
+
+def temperatures(found: Mapping[str, Any], tell: Numbers) -> str:
+    """The temperature with its interval; of several models, all of them."""
+    value, limits = found.get("temperature"), found.get("temperature_interval_95")
+    if isinstance(value, list):
+        return ", ".join(map(tell.plain, value))
+    return f"{tell.plain(value)} ({tell.interval(limits, shares=False)})" if limits else tell.plain(value)
+
+
+def binned(side: Mapping[str, Any], tell: Numbers) -> list[dict[str, Any]]:
+    """The points of a reliability plot, each with its words."""
+    bins = (side.get("ece") or {}).get("bins") or ()
+    points = reliability([one for one in bins if isinstance(one, Mapping)])
     for point in points:
         point["title"] = tell.w["bin"].format(
             confidence=tell.percent(point["confidence"]),
             accuracy=tell.percent(point["accuracy"]),
             n=point["n"],
         )
-    return {"rows": figure_rows(found, tell), "points": points}
+    return points
+
+
+def figure_text(figure: object, tell: Numbers) -> str:
+    """A figure of ``metrics.json`` with interval and n."""
+    if not isinstance(figure, Mapping):
+        return tell.w["na"]
+    text, limits, n = tell.plain(figure.get("value")), figure.get("interval_95"), figure.get("n")
+    if limits:
+        text += f" ({tell.interval(limits, shares=False)})"
+    return text if n is None else f"{text}, n = {n:,}"
 
 
 def figure_rows(found: Mapping[str, Any], tell: Numbers, within: str = "") -> list[tuple[str, str]]:
@@ -34,11 +80,7 @@ def figure_rows(found: Mapping[str, Any], tell: Numbers, within: str = "") -> li
     for key, value in found.items():
         name = f"{within} {key}".strip().replace("_", " ")
         if isinstance(value, Mapping) and "value" in value:
-            text, n = tell.plain(value["value"]), value.get("n")
-            limits = value.get("interval_95")
-            if limits:
-                text += f" ({tell.interval(limits, shares=False)})"
-            rows.append((name, text if n is None else f"{text}, n = {n}"))
+            rows.append((name, figure_text(value, tell)))
         elif isinstance(value, Mapping):
             rows += figure_rows(value, tell, name)
         elif isinstance(value, bool | str):
@@ -126,6 +168,7 @@ def card(record: Record, classes: Sequence[str], tell: Numbers) -> list[tuple[st
 
 
 def made(record: Record, tell: Numbers) -> str:
+    """Strategy and recipe; empty where they are not known."""
     figures = record.figures
     if "strategy" not in figures:
         return ""
@@ -133,6 +176,7 @@ def made(record: Record, tell: Numbers) -> str:
 
 
 def kept(record: Record, tell: Numbers) -> str:
+    """Which weights the model has."""
     w, epoch, share = tell.w, record.figures.get("epoch"), record.figures.get("share")
     if epoch is None:
         return ""
@@ -144,6 +188,7 @@ def kept(record: Record, tell: Numbers) -> str:
 
 
 def chosen_on(plan: Mapping[str, Any], tell: Numbers) -> str:
+    """On which pictures the weights were chosen."""
     if "selection_pictures" not in plan:
         return ""
     n = plan["selection_pictures"]

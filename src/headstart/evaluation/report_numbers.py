@@ -22,9 +22,9 @@ class Numbers:
         self.w = WORDS[language]
 
     def percent(self, value: object) -> str:
-        """``94.8 %``; "n/a" of what is no number."""
+        """``94.8 %``, which no line breaks; "n/a" of what is no number."""
         share = number(value)
-        return self.w["na"] if np.isnan(share) else f"{100 * share:.1f} %"
+        return self.w["na"] if np.isnan(share) else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
     def plain(self, value: object) -> str:
         """A number that is no share."""

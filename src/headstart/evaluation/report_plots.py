@@ -37,8 +37,9 @@ def curves(rows: Rows, lines: Sequence[tuple[str, str, str]], *, fractions: bool
     known = [value for column in values.values() for value in column if not math.isnan(value)]
     if len(rows) < 2 or not known:
         return None
-    top = 1.0 if fractions else nice(max(known)) or 1.0
-    bottom = max(0.0, math.floor(min(known) * 10 - 0.5) / 10) if fractions else 0.0
+    low = min(known) if fractions else 0.0
+    bottom, step, count = axis(low, 1.0 if fractions else max(known))
+    top = bottom + count * step
     drawn = []
     for key, name, style in lines:
         points = [(float(i), v) for i, v in enumerate(values[key]) if not math.isnan(v)]
@@ -54,7 +55,7 @@ def curves(rows: Rows, lines: Sequence[tuple[str, str, str]], *, fractions: bool
         )
     if not drawn:
         return None
-    steps = [bottom + (top - bottom) * i / TICKS for i in range(TICKS + 1)]
+    steps = [bottom + i * step for i in range(count + 1)]
     epochs = [str(row.get("epoch", "")) for row in rows]
     shown = sorted(
         {round(i * (len(rows) - 1) / min(TICKS, len(rows) - 1)) for i in range(min(TICKS, len(rows) - 1) + 1)}
@@ -63,7 +64,7 @@ def curves(rows: Rows, lines: Sequence[tuple[str, str, str]], *, fractions: bool
         "lines": drawn,
         "y_ticks": [
             {
-                "y": round(y_of(i / TICKS), 1),
+                "y": round(y_of(i / count), 1),
                 "text": f"{v:.0%}".replace("%", " %") if fractions else f"{v:.3g}",
             }
             for i, v in enumerate(steps)
@@ -82,12 +83,18 @@ def y_of(share: float) -> float:
     return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
 
-def nice(value: float) -> float:
-    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten."""
-    if value <= 0:
-        return 0.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-9))
+def axis(low: float, high: float) -> tuple[float, float, int]:
+    """Where an axis begins, its step, and how many there are, at most five, in round numbers: 0.7, 0.1, 3."""
+    span = high - low
+    if span <= 0:
+        span = abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / 5))
+    for step in (power * factor for factor in (1, 2, 2.5, 5, 10, 20)):
+        first = math.floor(low / step + 1e-9)
+        count = math.ceil(high / step - 1e-9) - first
+        if count <= 5:
+            break
+    return first * step, step, max(1, count)
 
 
 def reliability(bins: Rows) -> list[dict[str, Any]]:

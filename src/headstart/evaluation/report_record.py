@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headstart.data.overrides import Decision
 from headstart.evaluation.predictions import Predictions
 
 
@@ -26,7 +27,7 @@ class Record:
         groups: Group of each picture that belongs to a named one, by path.
         root: Where the pictures are now; None where that is not known.
         comparison: As `headstart.evaluation.compare.Comparison.to_dict`; empty if the run stands alone.
-        suspects: Rows of ``suspects.csv``: ``path``, ``class``, ``suggested``, ``score``.
+        suspects: Pictures whose labels are doubtful, the most doubtful first.
         trained: Pictures that the suspects are some of.
     """
 
@@ -41,5 +42,5 @@ class Record:
     groups: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
     comparison: Mapping[str, Any] = field(default_factory=dict)
-    suspects: Sequence[Mapping[str, str]] = ()
+    suspects: Sequence[Decision] = ()
     trained: int = 0

@@ -17,7 +17,7 @@ from headstart.evaluation.compare import compare
 from headstart.evaluation.evaluate import summary
 from headstart.evaluation.predictions import Predictions
 from headstart.evaluation.report import MATRIX, markdown, write_report
-from headstart.evaluation.report_plots import curves, nice, reliability
+from headstart.evaluation.report_plots import axis, curves, reliability
 from headstart.evaluation.report_record import Record
 from headstart.evaluation.report_words import LANGUAGES, WORDS
 from shapes import KINDS, draw
@@ -94,6 +94,17 @@ def record(root: Path) -> Record:
     )
 
 
+def side(error: float) -> dict[str, Any]:
+    """Calibration on one side of the temperature."""
+    mean = {"value": 0.4, "n": 36, "interval_95": [0.3, 0.5]}
+    bins = [{"confidence": 0.9, "accuracy": 0.8, "n": 30}, {"confidence": None, "accuracy": 1}]
+    return {
+        "nll": mean,
+        "brier": mean,
+        "ece": {"value": error, "n": 36, "if_calibrated_95": 0.08, "bins": bins},
+    }
+
+
 def page_of(record: Record, folder: Path, **options: Any) -> str:
     return write_report(record, folder, **options)[0].read_text(encoding="utf-8")
 
@@ -124,7 +135,7 @@ def test_it_is_one_file_that_asks_nothing_and_escapes_names(record: Record, tmp_
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)|url\(|https?:|@import|<script""", page)
     assert "default-src 'none'" in page
     for tag in re.findall(r"<img [^>]*>", page):
-        assert re.search(r'alt="[^"]+: is [^"]+, answered [^"]+ with confidence [\d.]+ %"', tag), tag
+        assert re.search(r'alt="[^"]+: is [^"]+, answered [^"]+ with confidence [\d.]+\s%"', tag), tag
     assert "prefers-color-scheme: dark" in page and "@media print" in page and 'name="viewport"' in page
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md"}
 
@@ -253,12 +264,12 @@ def test_groups_comparison_and_other_parts_appear_where_they_are(record: Record,
     figures = {
         **record.figures,
         "calibration": {
-            "ece": {"before": {"value": 0.1234, "n": 36, "interval_95": [0.1, 0.2]}, "after": 0.0456},
-            "fitted": True,
-            "reliability": [
-                {"confidence": 0.9, "accuracy": 0.8, "n": 30},
-                {"confidence": None, "accuracy": 1},
-            ],
+            "before": side(0.1234),
+            "after": side(0.0456),
+            "temperature": 1.5,
+            "temperature_interval_95": [1.2, 1.9],
+            "n": 1200,
+            "reason": "",
         },
         "unknown": {"auroc": 0.987, "rejected": 1200},
     }
@@ -268,9 +279,28 @@ def test_groups_comparison_and_other_parts_appear_where_they_are(record: Record,
     text = text_of(page)
     assert "&lt;patient 3&gt;" in page and "Accuracy by group" in text
     assert re.search(r"leaves&lt;/i&gt; is better than scratch by [\d.]+ points", text)
-    assert "ece before 0.123 (0.100 to 0.200), n = 36" in text and "ece after 0.046" in text
-    assert "confidence 90.0 %: right 80.0 %, n = 30" in text and page.count('class="dot"') == 1
+    assert "Temperature 1.500 (1.200 to 1.900), fitted on 1,200 pictures that chose nothing." in text
+    assert "Calibration error (ECE) 0.123, n = 36 0.046, n = 36" in text
+    assert "Log loss 0.400 (0.300 to 0.500), n = 36 0.400 (0.300 to 0.500), n = 36" in text
+    assert "ECE that chance alone gives, up to 0.080" in text
+    assert "confidence 90.0 %: right 80.0 %, n = 30" in text
+    assert page.count('class="dot"') == page.count('class="dot before"') == 1
     assert "auroc 0.987" in text and "rejected 1,200" in text
+
+
+def test_a_model_without_a_temperature_says_why(record: Record, tmp_path: Path) -> None:
+    found = {
+        "before": side(0.1),
+        "after": side(0.1),
+        "temperature": 1.0,
+        "n": 0,
+        "reason": "too few pictures",
+    }
+    figures = {**record.figures, "calibration": found}
+    page = page_of(dataclasses.replace(record, figures=figures), tmp_path)
+    assert "Not calibrated: too few pictures." in page and page.count('class="dot before"') == 0
+    figures["calibration"] = {"ece": {"value": 0.5, "n": 9}, "fitted": True}  # of another version
+    assert "ece 0.500, n = 9" in text_of(page_of(dataclasses.replace(record, figures=figures), tmp_path))
 
 
 def test_leaks_and_folds_are_said(record: Record, tmp_path: Path) -> None:
@@ -371,13 +401,9 @@ def test_chinese_has_no_english_left(record: Record, tmp_path: Path) -> None:
 
 def test_every_word_is_used() -> None:
     folder = Path(report_pictures.__file__).parent
-    source = "".join(
-        path.read_text(encoding="utf-8")
-        for pattern in ("report*.py", "templates/report.*")
-        for path in folder.glob(pattern)
-        if path.name != "report_words.py"
-    )
-    assert not [key for key in WORDS["en"] if not re.search(rf'w\.{key}\b|"{key}"|"{key}', source)]
+    files = [*folder.glob("report*.py"), *folder.glob("templates/*")]
+    source = "".join(path.read_text(encoding="utf-8") for path in files if path.name != "report_words.py")
+    assert not [key for key in WORDS["en"] if not re.search(rf'\bw\.{key}\b|"{key}"', source)]
 
 
 def test_curves_leave_out_what_is_not_known() -> None:
@@ -395,8 +421,29 @@ def test_curves_leave_out_what_is_not_known() -> None:
     assert long is not None and len(long["lines"][0]["points"].split()) <= 402
 
 
-def test_steps_of_an_axis_are_round() -> None:
-    assert [nice(x) for x in (0, 0.011, 0.7, 1, 2.4, 8.1)] == [0, 0.015, 0.8, 1, 3, 10]
+@pytest.mark.parametrize(
+    ("low", "high", "first", "step", "count"),
+    [
+        (0.73, 1, 0.7, 0.1, 3),
+        (0.41, 1, 0.4, 0.2, 3),
+        (0, 0.79, 0, 0.2, 4),
+        (0, 1.1, 0, 0.25, 5),
+        (0.985, 1, 0.985, 0.005, 3),
+        (0, 0, 0, 0.2, 1),
+        (1, 1, 1, 0.2, 1),
+        (0, 2, 0, 0.5, 4),
+    ],
+)
+def test_steps_of_an_axis_are_round(low: float, high: float, first: float, step: float, count: int) -> None:
+    found = axis(low, high)
+    assert found == pytest.approx((first, step, count))
+    assert found[0] <= low + 1e-9 and found[0] + found[1] * found[2] >= high - 1e-9
+
+
+def test_a_probe_alone_is_measured_out_of_fold(record: Record, tmp_path: Path) -> None:
+    alone = dataclasses.replace(record, epochs=record.epochs[:1], settings={})
+    text = text_of(page_of(alone, tmp_path))
+    assert "accuracy, out of fold 0 probe" in text and "accuracy, test" not in text
 
 
 def test_reliability_points_have_their_interval() -> None:
