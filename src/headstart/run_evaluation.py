@@ -88,6 +88,15 @@ def figures_of(folder: Path) -> dict[str, Any]:
     ) from None
 
 
+def reported_split(folder: Path) -> str:
+    """The part of its data that a run reported on.
+
+    Raises:
+        RunError: as `figures_of`.
+    """
+    return str(figures_of(folder)["split"])
+
+
 def _evaluate(
     runs: Sequence[Run | str | PathLike[str]],
     data: Data | None,
@@ -102,7 +111,7 @@ def _evaluate(
     for folder in folders:
         if data is None:
             table = Predictions.read_csv(folder / "predictions.csv")
-            split = figures_of(folder)["split"]
+            split = reported_split(folder)
             result, place = summary(table, split), f"the {split} part of its data"
             if leaks := read_leaks(folder):
                 result["without_leaked"] = without_leaked(table, split, leaks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Sequence
+from glob import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ from headstart.evaluation.report import REPORT, write_report, write_suspects
 from headstart.evaluation.report_record import Record
 from headstart.evaluation.report_words import LANGUAGES, Language
 from headstart.model.card import MODEL_FOLDER, has_model, read_card
-from headstart.run_evaluation import EVALUATIONS, figures_of, identified
+from headstart.run_evaluation import EVALUATIONS, figures_of, identified, reported_split
 from headstart.run_folder import CONFIG, FINDINGS, Run
 from headstart.run_suspects import OUT_OF_FOLD, Ranking, ranking_of, suspects
+
+
+COMPARISON = "comparison.json"  # in the folder of a comparison, beside its runs
 
 
 def report(
@@ -40,7 +44,8 @@ def report(
         run: A run or its folder; an evaluation (``RUN/evaluations/NAME``) or a cross-validation will do.
         lang: Of all words but those of the data's findings: ``en`` or ``zh``.
         images: Where the pictures are now, if they have moved.
-        against: Other runs, to be compared on the pictures that all of them answered.
+        against: Other runs, to be compared on the pictures that all of them answered. Default: of a run of
+            `headstart compare`, its other runs of the same seed.
 
     Returns:
         The page.
@@ -55,8 +60,7 @@ def report(
     check_options(lang, images)
     folder = folder_of(run)
     found = record_of(folder, None if images is None else Path(images))
-    if against:
-        others = [folder_of(other) for other in against]
+    if others := [folder_of(other) for other in against] or beside(folder):
         found = dataclasses.replace(found, comparison=compared(folder, others, found))
     page, _ = write_report(found, folder, lang)
     return page
@@ -190,6 +194,15 @@ def root_of(settings: dict[str, Any]) -> Path | None:
     return place if place.is_dir() else place.parent if place.is_file() else None
 
 
+def beside(folder: Path) -> list[Path]:
+    """Of a run of a comparison, the ended runs of the same seed beside it."""
+    _, marked, seed = folder.name.rpartition("-seed")
+    if not (marked and (folder.parent / COMPARISON).is_file()):
+        return []
+    runs = sorted(folder.parent.glob(f"*-seed{escape(seed)}"))
+    return [run for run in runs if run != folder and (run / "metrics.json").is_file()]
+
+
 def compared(folder: Path, others: Sequence[Path], record: Record) -> dict[str, Any]:
     """The run and others on the pictures that all of them answered.
 
@@ -201,6 +214,6 @@ def compared(folder: Path, others: Sequence[Path], record: Record) -> dict[str, 
         names = [record.name, *map(str, others)]
     tables = {}
     for name, place in zip(names, (folder, *others), strict=True):
-        table = Predictions.read_csv(place / "predictions.csv").of_split(figures_of(place)["split"])
+        table = Predictions.read_csv(place / "predictions.csv").of_split(reported_split(place))
         tables[name] = identified(table, place)
     return compare(tables).to_dict()

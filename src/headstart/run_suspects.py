@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.data.dataset import Dataset
-from headstart.data.overrides import KEEP, Decision, read_decisions, write_decisions
+from headstart.data.overrides import COLUMNS, KEEP, Decision, read_decisions, write_decisions
+from headstart.data.tables import open_table
 from headstart.errors import RunError
 from headstart.evaluation.label_errors import label_errors
 from headstart.evaluation.predictions import Predictions
@@ -103,14 +104,36 @@ def suspects(
         The table's path, and the ranking of all pictures.
 
     Raises:
-        RunError: as `ranking_of`; HS-RUN-001 to -003, the table cannot be written.
+        RunError: as `ranking_of`; HS-EVAL-043, the table there has other columns, which would be lost; HS-RUN-001
+            to -003, the table cannot be written.
         DataError: HS-DATA-080, -081, there is a file of that name whose decisions cannot be read.
     """
     folder = run.path if isinstance(run, Run) else Path(run)
     place = folder / SUSPECTS if output is None else Path(output)
     ranking = ranking_of(folder)
-    earlier = {row.path: row for row in read_decisions(place)} if place.is_file() else {}
+    earlier = {row.path: row for row in earlier_decisions(place)}
     made = {path: row for path, row in earlier.items() if row.decision != KEEP}
     rows = [made.pop(row.path, row) for row in ranking.rows[: ranking.suspects]]
     write_decisions(place, [*rows, *made.values()])
     return place, ranking
+
+
+def earlier_decisions(place: Path) -> list[Decision]:
+    """The decisions of a table that is about to be written anew; none if there is none.
+
+    Raises:
+        RunError: HS-EVAL-043, it has other columns, which would be lost.
+        DataError: HS-DATA-080, -081.
+    """
+    if not place.exists():
+        return []
+    rows = read_decisions(place)
+    own = [name for name in open_table(place, errors="surrogateescape").names if name not in COLUMNS]
+    if own:
+        raise RunError(
+            "HS-EVAL-043",
+            f"The table has columns that would be lost: {', '.join(own)}.",
+            where=place,
+            fix="Write another table with --output.",
+        )
+    return rows

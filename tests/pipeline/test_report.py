@@ -63,6 +63,17 @@ def test_runs_are_compared_on_the_same_pictures(moved: Path) -> None:
     assert "These pictures cannot tell" in page
 
 
+def test_a_run_of_a_comparison_stands_beside_the_others_of_its_seed(moved: Path) -> None:
+    for name in ("finetune-seed0", "scratch-seed0", "scratch-seed1"):
+        shutil.copytree(moved, moved.parent / name)
+    run = moved.parent / "finetune-seed0"
+    assert "answered by several runs" not in headstart.report(run).read_text(encoding="utf-8")
+    (moved.parent / "comparison.json").write_text("{}", encoding="utf-8")
+    page = headstart.report(run).read_text(encoding="utf-8")
+    assert "These pictures cannot tell finetune-seed0 and scratch-seed0 apart." in page
+    assert "scratch-seed1" not in page
+
+
 def test_an_evaluation_has_its_report(moved: Path, shapes_folder: Path, tmp_path: Path) -> None:
     fresh = tmp_path / "more"
     shutil.copytree(shapes_folder / "test", fresh)

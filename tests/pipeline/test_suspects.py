@@ -100,6 +100,17 @@ def test_decisions_that_were_made_are_kept(
     assert place.read_text(encoding="utf-8") == "path,decision\na.png,no\n"
 
 
+def test_columns_of_a_person_are_not_lost(
+    run: headstart.Run, tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    place = tmp_path / "suspects.csv"
+    place.write_text("path,decision,remark\na.png,keep,mine\n", encoding="utf-8")
+    done = command("suspects", run.path, "--output", place)
+    assert done.code == 1
+    assert "HS-EVAL-043: The table has columns that would be lost: remark." in done.err
+    assert place.read_text(encoding="utf-8").endswith("a.png,keep,mine\n")
+
+
 def test_the_report_shows_suspects(run: headstart.Run) -> None:
     page = (run.path / "report.html").read_text(encoding="utf-8")
     section = page.partition('id="suspects"')[2].partition("</section>")[0]

@@ -91,10 +91,7 @@ class Content:
         self.rows = rows.rows(rows.truth != NO_TRUTH)
         self.names = self.rows.classes
         self.matrix = metrics.confusion_matrix(self.rows.truth, self.rows.prediction, len(self.names))
-        preprocess = None
-        if record.card.get("preprocess"):
-            preprocess = Preprocess.from_dict(record.card["preprocess"])
-        self.gallery = Gallery(record.root, preprocess or (PLAIN if not record.card else None))
+        self.gallery = Gallery(record.root, preprocess_of(record))
 
     def values(self) -> dict[str, Any]:
         """Everything, by name; the pictures are asked for in the order of what they tell."""
@@ -447,3 +444,13 @@ class Content:
 
 PLAIN = Preprocess(img_size=224, resize=224, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
 """How pictures are read where the run has no model that says so."""
+
+
+def preprocess_of(record: Record) -> Preprocess | None:
+    """How the run's model reads pictures; None where that cannot be told."""
+    if not record.card:
+        return PLAIN
+    try:
+        return Preprocess.from_dict(record.card["preprocess"])
+    except (KeyError, TypeError, ValueError):
+        return None
