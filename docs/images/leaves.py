@@ -95,7 +95,7 @@ def renew_report() -> None:
     with tempfile.TemporaryDirectory() as work, sync_playwright() as started:
         leaves, picture = Path(work) / "leaves", Path(work) / "report.png"
         draw(leaves, n=150)
-        run = headstart.train(leaves, strategy="probe", img_size=64, output=Path(work) / "runs")
+        run = headstart.train(leaves, strategy="probe", img_size=128, output=Path(work) / "runs")
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 900, "height": 1160}, color_scheme="light")
         page.goto((run.path / "report.html").as_uri())

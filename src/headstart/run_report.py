@@ -27,7 +27,6 @@ from headstart.run_evaluation import EVALUATIONS, figures_of, identified, report
 from headstart.run_folder import CONFIG, FINDINGS, Run
 from headstart.run_suspects import OUT_OF_FOLD, Ranking, ranking_of, suspects
 
-
 COMPARISON = "comparison.json"  # in the folder of a comparison, beside its runs
 
 

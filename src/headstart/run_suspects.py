@@ -104,8 +104,8 @@ def suspects(
         The table's path, and the ranking of all pictures.
 
     Raises:
-        RunError: as `ranking_of`; HS-EVAL-043, the table there has other columns, which would be lost; HS-RUN-001
-            to -003, the table cannot be written.
+        RunError: as `ranking_of`; HS-EVAL-043, the table there has other columns, which would be lost;
+            HS-RUN-001 to -003, the table cannot be written.
         DataError: HS-DATA-080, -081, there is a file of that name whose decisions cannot be read.
     """
     folder = run.path if isinstance(run, Run) else Path(run)

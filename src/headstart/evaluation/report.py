@@ -66,7 +66,7 @@ def write_suspects(record: Record, path: Path, language: Language = "en") -> Non
         RunError: HS-RUN-001 to -003, the file cannot be written.
     """
     content = Content(record, language)
-    found = {"w": content.w, "name": record.name, "suspects": content.suspects(NUMBER)}
+    found: dict[str, Any] = {"w": content.w, "name": record.name, "suspects": content.suspects(NUMBER)}
     found |= {"images": content.gallery.drawn(), "version": versions().get("headstart", "")}
     found["pictures"] = content.pictures()
     write_atomic(path, filled("suspects.html", found, what="A page of doubtful labels", folder=TEMPLATES))

@@ -85,10 +85,9 @@ def y_of(share: float) -> float:
 
 def axis(low: float, high: float) -> tuple[float, float, int]:
     """Where an axis begins, its step, and how many there are, at most five, in round numbers: 0.7, 0.1, 3."""
-    span = high - low
-    if span <= 0:
-        span = abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / 5))
+    if high <= low:
+        low, high = 0.0, high if high > 0 else 1.0
+    power = 10.0 ** math.floor(math.log10((high - low) / 5))
     for step in (power * factor for factor in (1, 2, 2.5, 5, 10, 20)):
         first = math.floor(low / step + 1e-9)
         count = math.ceil(high / step - 1e-9) - first
