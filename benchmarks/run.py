@@ -18,6 +18,8 @@ reason. Leave the machine alone while it runs.
     throughput  the backbone's forward fed from the cache, beside a bare loop
     check       `headstart check` beside bare decoding of the same JPEGs, a second time, and its search for
                 near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
+    labels      5 % flipped labels (chairs, a probe): the share that stands in the first tenth of
+                `headstart suspects`, 3 draws
     peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
                 was stopped; needs the extra `bench`. `python benchmarks/report.py` draws its plot and table
     peers-quick the same on ants-bees alone with one seed; only if it is named
@@ -40,6 +42,7 @@ from typing import Any
 
 from check import check
 from elpv import elpv
+from labels import labels
 from machine import PEERS, machine
 from peer_cells import peers, peers_quick
 from scale import scale
@@ -189,6 +192,7 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "scale": scale,
     "throughput": throughput,
     "check": check,
+    "labels": labels,
     "peers": peers,
     "peers-quick": peers_quick,
 }

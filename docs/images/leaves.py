@@ -1,11 +1,13 @@
 """The drawn leaves of the documentation, healthy and spotted: pictures that nobody has to license.
 
 python docs/images/leaves.py             draw, train, and renew the figures beside this file
+python docs/images/leaves.py report      renew the picture of a report alone; needs Chromium
 python docs/images/leaves.py draw DIR N  only draw: DIR/healthy and DIR/spotted, N pictures each
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -84,15 +86,35 @@ def renew_figures() -> None:
             shrink(figure, HERE / f"leaves-{figure.name}")
 
 
+def renew_report() -> None:
+    """Trains a probe on small pictures, so that there are mistakes to show; photographs its report."""
+    from playwright.sync_api import sync_playwright
+
+    import headstart
+
+    with tempfile.TemporaryDirectory() as work, sync_playwright() as started:
+        leaves, picture = Path(work) / "leaves", Path(work) / "report.png"
+        draw(leaves, n=150)
+        run = headstart.train(leaves, strategy="probe", img_size=128, output=Path(work) / "runs")
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 900, "height": 1160}, color_scheme="light")
+        page.goto((run.path / "report.html").as_uri())
+        page.screenshot(path=picture)
+        browser.close()
+        shrink(picture, HERE / "leaves-report.png")
+
+
 def shrink(source: Path, target: Path) -> None:
     """A picture at most 900 pixels wide, in 128 colours: the pages load quickly."""
     picture = Image.open(source).convert("RGB")
-    picture.thumbnail((900, 900), Image.Resampling.LANCZOS)
+    picture.thumbnail((900, 1200), Image.Resampling.LANCZOS)
     picture.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["draw"]:
         draw(Path(sys.argv[2]), n=int(sys.argv[3]))
+    elif sys.argv[1:2] == ["report"]:
+        renew_report()
     else:
         renew_figures()

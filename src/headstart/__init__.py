@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.run_check import check
     from headstart.run_evaluation import evaluate
     from headstart.run_folder import Run
+    from headstart.run_report import label_suspects, report
     from headstart.training.fit import Epoch
     from headstart.tuning import tune
 
@@ -37,7 +38,9 @@ _HOMES = {
     "check": "headstart.run_check",
     "evaluate": "headstart.run_evaluation",
     "fetch": "headstart.data.fetch",
+    "label_suspects": "headstart.run_report",
     "load": "headstart.deployment.predict",
+    "report": "headstart.run_report",
     "show": "headstart.run",
     "train": "headstart.run",
     "tune": "headstart.tuning",
@@ -53,7 +56,9 @@ __all__ = [
     "check",
     "evaluate",
     "fetch",
+    "label_suspects",
     "load",
+    "report",
     "show",
     "train",
     "tune",

@@ -181,6 +181,10 @@ class TrainConfig:
     """Leave out the files that this table names: what `headstart check --fix-list` wrote, or your own with a
     column path. Relative paths begin in the data folder."""
 
+    overrides: Path | None = None
+    """Decisions on labels: the table that `headstart suspects` wrote, its column decision edited: keep,
+    relabel (to the class in the column suggested) or drop. They act on what trains or chooses only."""
+
     @property
     def pixels(self) -> int | None:
         """``img_size`` where it is a number."""

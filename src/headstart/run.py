@@ -54,6 +54,7 @@ from headstart.run_processes import (
     shared_folder,
     unmark_folder,
 )
+from headstart.run_report import write_report_of
 from headstart.run_resolution import with_best_size
 from headstart.run_setup import (
     asks_the_network,
@@ -108,7 +109,9 @@ def train(
         begun, data, config = continued(resume, data, config)
     if config.folds is None:
         return alone(data, config, resume, hook)
-    return train_folds(required(data), config, begun, hook, alone)
+    run = train_folds(required(data), config, begun, hook, alone)
+    write_report_of(run.path)
+    return run
 
 
 def alone(
@@ -165,6 +168,7 @@ def _train(
                 fold=None if config.fold is None else fold_of(config.fold),
                 watch=None if budget is None else budget.check_reading,
                 choose_fit=chooses_fit(config, recipe),
+                overrides=config.overrides,
             )
 
     with shared_folder(place) as folder, log_of(folder):
@@ -229,6 +233,8 @@ def _train(
         reported = place_of(dataset, dataset.reported_split) if config.fold is None else f"fold {config.fold}"
         for line in ("", *report_lines(result, place=reported)):
             console.say(line)
+        if is_first():
+            write_report_of(folder)
         console.say(f"\n{folder}: trained and evaluated in {time.perf_counter() - started:.0f} s")
         if trained.interrupted:
             console.say(f"to go on: headstart train --resume {folder}")

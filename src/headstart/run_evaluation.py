@@ -22,6 +22,8 @@ from headstart.evaluation.predictions import Predictions
 from headstart.run_folder import Run, claim, data_name, opened
 from headstart.run_processes import is_first, joined, own_device
 
+EVALUATIONS = "evaluations"  # in the folder of a run: its figures on other pictures
+
 
 def identified(table: Predictions, folder: Path) -> Predictions:
     """The table with each picture's content in its path, so that only the same pictures are compared."""
@@ -66,15 +68,17 @@ def evaluate(
         return _evaluate(runs, data, exclude, options_of(checked), workers, device)
 
 
-def reported_split(folder: Path) -> str:
-    """The part of its data that a run reported on.
+def figures_of(folder: Path) -> dict[str, Any]:
+    """``metrics.json`` of a run.
 
     Raises:
         RunError: HS-EVAL-001, its figures are not there; HS-EVAL-002, they cannot be read.
     """
     path = folder / "metrics.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["split"])
+        figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        figures["split"] = str(figures["split"])
+        return figures
     except FileNotFoundError:
         code, what = "HS-EVAL-001", "The figures of the run are not there."
     except (OSError, ValueError, KeyError, TypeError):
@@ -82,6 +86,15 @@ def reported_split(folder: Path) -> str:
     raise RunError(
         code, what, where=path, fix="Measure the run on pictures: headstart evaluate RUN DATA"
     ) from None
+
+
+def reported_split(folder: Path) -> str:
+    """The part of its data that a run reported on.
+
+    Raises:
+        RunError: as `figures_of`.
+    """
+    return str(figures_of(folder)["split"])
 
 
 def _evaluate(
@@ -109,7 +122,7 @@ def _evaluate(
                 folder, data, exclude=exclude, options=options, workers=workers, device=device
             )
             if is_first():
-                place_for_it = claim(folder / "evaluations", data_name(data))
+                place_for_it = claim(folder / EVALUATIONS, data_name(data))
                 write_evaluation(place_for_it, table, result, leaks)
                 result["folder"] = str(place_for_it)
         tables[str(folder)], results[str(folder)] = table, result

@@ -45,7 +45,8 @@ class Run:
 
     Attributes:
         path: The folder. In it: ``config.yaml``, ``dataset.csv``, ``findings.json``, ``results.csv``,
-            ``metrics.json``, ``predictions.csv``, ``curves.png``, ``confusion.png``, ``model/``, ``log.txt``.
+            ``metrics.json``, ``predictions.csv``, ``curves.png``, ``confusion.png``, ``report.html``,
+            ``model/``, ``log.txt``.
         interrupted: Whether Ctrl-C ended its training early.
     """
 

@@ -222,6 +222,8 @@ def pooled(runs: Sequence[Path]) -> tuple[dict[str, Any], Predictions, tuple[Lea
         result["without_leaked"] = without_leaked(table, REPORTED, leaks)
     figures = [Run(run).metrics for run in runs]
     accuracies = np.array([one["accuracy"]["value"] for one in figures])
+    names = ("strategy", "recipe", "model", "root")
+    shared: dict[str, Any] = {name: figures[0][name] for name in names if name in figures[0]}
     result |= {
         "folds": [
             {
@@ -237,7 +239,7 @@ def pooled(runs: Sequence[Path]) -> tuple[dict[str, Any], Predictions, tuple[Lea
             "lowest": float(accuracies.min()),
             "highest": float(accuracies.max()),
         },
-        **{name: figures[0][name] for name in ("strategy", "recipe", "model")},
+        **shared,
     }
     return result, table, leaks
 

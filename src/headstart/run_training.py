@@ -23,6 +23,7 @@ from headstart.evaluation.measure import predict, write_evaluation, write_metric
 from headstart.model.card import MODEL_FOLDER
 from headstart.run_folder import CHECKPOINTS, CONFIG, write_config
 from headstart.run_processes import is_first, load_together
+from headstart.run_suspects import write_out_of_fold
 from headstart.storage import write_atomic
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def carry_out(
             show_sweep(found, plan, folder)
             write_config(folder / CONFIG, plan, data)
 
+    def on_out_of_fold(probabilities: np.ndarray) -> None:
+        if is_first():
+            write_out_of_fold(folder, dataset, probabilities)
+
     watched = "selection" if plan.selection_pictures else f"{dataset.reported_split}, not selected on"
     log = EpochLog(folder, watched, hook)
     checkpoint = Checkpoint(folder / CHECKPOINTS / "last.safetensors")
@@ -90,6 +95,7 @@ def carry_out(
             saved=saved,
             budget=budget,
             on_sweep=on_sweep,
+            on_out_of_fold=on_out_of_fold,
         )
         trained = trainer.train()
     plan = trainer.plan
@@ -272,6 +278,7 @@ def evaluate_trained(
         "balance": plan.recipe.balance,
         "model": plan.config.model,
         "fingerprint": dataset.fingerprint,
+        "root": str(dataset.root),
     }
     if trained.interrupted or more:
         result["interrupted"] = True

@@ -231,6 +231,7 @@ class Shared:
                 workers=config.workers,
                 cache=self.cache,
                 choose_fit=chooses_fit(config, recipe),
+                overrides=config.overrides,
             )
         return self._pictures[config.pixels]
 

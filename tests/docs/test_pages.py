@@ -18,8 +18,8 @@ import pytest
 from docs.blocks import OTHER_LANGUAGES, ROOT, RUN_LANGUAGES, Block, blocks_of, pages, run
 
 RUN_BLOCKS = {
-    "README.md": 4,
-    "README.zh-CN.md": 5,
+    "README.md": 5,
+    "README.zh-CN.md": 6,
     "docs/guide/checking.md": 5,
     "docs/guide/data.md": 7,
     "docs/guide/evaluating.md": 6,
@@ -28,6 +28,7 @@ RUN_BLOCKS = {
     "docs/guide/python.md": 7,
     "docs/guide/recipes.md": 12,
     "docs/guide/reproducibility.md": 6,
+    "docs/guide/reports.md": 4,
     "docs/guide/splits.md": 6,
     "docs/guide/tuning.md": 4,
     "docs/quickstart.md": 3,
@@ -203,6 +204,7 @@ def test_every_error_code_is_explained_once() -> None:
 def test_the_reference_of_files_has_every_column() -> None:
     from headstart.data.check import FIX_LIST_COLUMNS
     from headstart.data.lock import CSV_COLUMNS
+    from headstart.data.overrides import COLUMNS as DECISION_COLUMNS
     from headstart.deployment.predict import COLUMNS as PREDICT_COLUMNS
     from headstart.evaluation.predictions import COLUMNS as EVALUATION_COLUMNS
     from headstart.training.fit import Epoch
@@ -210,7 +212,14 @@ def test_the_reference_of_files_has_every_column() -> None:
     EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(Epoch))  # noqa: N806
 
     page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
-    for columns in (CSV_COLUMNS, FIX_LIST_COLUMNS, PREDICT_COLUMNS, EVALUATION_COLUMNS, EPOCH_COLUMNS):
+    for columns in (
+        CSV_COLUMNS,
+        FIX_LIST_COLUMNS,
+        DECISION_COLUMNS,
+        PREDICT_COLUMNS,
+        EVALUATION_COLUMNS,
+        EPOCH_COLUMNS,
+    ):
         assert f"`{','.join(columns)}" in page
         assert not [name for name in columns if f"| `{name}` |" not in page]
 

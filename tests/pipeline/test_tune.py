@@ -38,7 +38,10 @@ ORDINARY = {
     "metrics.json",
     "model/model.json",
     "model/model.safetensors",
+    "out_of_fold.csv",
     "predictions.csv",
+    "report.html",
+    "report.md",
     "results.csv",
 }
 

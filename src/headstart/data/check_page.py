@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +15,15 @@ from headstart.data.check import Checked
 from headstart.data.findings import NOUNS, SEVERITIES, Example, Finding
 from headstart.data.fit import lost_shares
 from headstart.data.formats import UnreadableImage, read_file
-from headstart.errors import MissingExtraError
+from headstart.data.page import address, filled, thumbnail
 from headstart.storage import write_atomic
 from headstart.versions import versions
 
-THUMBNAIL = 272  # pixels of the long side: sharp at 136 on fine screens
 GROUPS_SHOWN = 8  # of each finding
 PICTURES_SHOWN = 4  # of each group
 LINES_SHOWN = 10
 SEEN_CLASSES = 12  # whose evaluation view is shown
 CLASSES_SHOWN = 60
-
-
-def can_draw() -> bool:
-    """Whether the package for pages is installed."""
-    return find_spec("jinja2") is not None
 
 
 def write_page(checked: Checked, path: Path, *, name: str) -> None:
@@ -45,19 +36,7 @@ def write_page(checked: Checked, path: Path, *, name: str) -> None:
         MissingExtraError: HS-INSTALL-001.
         RunError: HS-RUN-001 to -003.
     """
-    if not can_draw():
-        raise MissingExtraError("train", "The page of a check")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("check.html").render(**_content(checked, name))
-    write_atomic(path, text.encode("utf-8", "backslashreplace"))
+    write_atomic(path, filled("check.html", _content(checked, name), what="The page of a check"))
 
 
 def _content(checked: Checked, name: str) -> dict[str, Any]:
@@ -113,16 +92,8 @@ class _Thumbnails:
         if path not in self._known:
             return ""
         if path not in self._made:
-            self._made[path] = self._make(path)
+            self._made[path] = thumbnail(self._root / path, self._preprocess)
         return self._made[path]
-
-    def _make(self, path: str) -> str:
-        try:
-            image = self._preprocess.rgb(read_file(self._root / path))
-        except UnreadableImage:
-            return ""
-        image.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2.0)
-        return _address(image)
 
 
 def _seen(checked: Checked, lost: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -162,13 +133,7 @@ class _EvaluationViews:
             pixels = preprocess.resized(preprocess.rgb(read_file(self._checked.root / path)))
         except UnreadableImage:
             return ""
-        return _address(Image.fromarray(preprocess.evaluation_crop(pixels)))
-
-
-def _address(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+        return address(Image.fromarray(preprocess.evaluation_crop(pixels)))
 
 
 def _card(finding: Finding, thumbnails: _Thumbnails) -> dict[str, Any]:

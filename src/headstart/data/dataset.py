@@ -27,6 +27,7 @@ from headstart.data.leaked import Leak, leaks_of
 from headstart.data.listing import Entries, Entry, Excluded, Listing
 from headstart.data.lock import LockRow, left_out_rows, soft_label, write_lock
 from headstart.data.outcomes import Outcomes
+from headstart.data.overrides import listing_after, overridden
 from headstart.data.pictures import Files, Pictures, available_memory, changed
 from headstart.data.preprocess import Preprocess
 from headstart.data.reading import read_pictures
@@ -224,6 +225,7 @@ def load_dataset(
     fold: tuple[int, int] | None = None,
     watch: Callable[[int, int], object] | None = None,
     choose_fit: bool = False,
+    overrides: Path | None = None,
     why: str = "",
 ) -> tuple[Dataset, Pictures]:
     """Reads every file once: hashed, decoded to its end, resized, kept in memory.
@@ -247,13 +249,15 @@ def load_dataset(
         watch: Called with how many files were read, of how many.
         choose_fit: Whether pictures are padded instead of cropped where `headstart.data.fit` says so of those
             that train; read it from ``pictures.preprocess``.
+        overrides: Table of decisions on labels, see `headstart.data.overrides`.
         why: Said first of all notes.
 
     Returns:
         The table and its pictures; same order, same length.
 
     Raises:
-        DataError: HS-DATA-001 to -017, -050 to -057 and -060 to -063, with all faults of the data at once.
+        DataError: HS-DATA-001 to -017, -050 to -057, -060 to -063 and -080 to -084, with all
+            faults of the data at once.
     """
     memory = available_memory() // 2 if memory_limit is None else memory_limit
     if cache is not None:
@@ -288,6 +292,17 @@ def load_dataset(
         split_needed=require_split,
         fold=fold,
     )
+    decided: tuple[str, ...] = ()
+    if overrides is not None:
+        names = [entry.path for entry in entries]
+        done = overridden(overrides, listing.root, names, labels, classes, assignment)
+        rows, decided = np.flatnonzero(done.kept).tolist(), done.notes
+        listing = listing_after(listing, entries, done, classes, overrides)
+        entries = Entries.of(replace(entries[i], class_name=classes[done.labels[i]]) for i in rows)
+        labels = done.labels[rows]
+        assignment = replace(assignment, splits=assignment.splits[rows])
+        read, ok = Outcomes(read[i] for i in rows), [ok[i] for i in rows]
+        hashes, groups = [hashes[i] for i in rows], [groups[i] for i in rows]
     if choose_fit and preprocess.fit == "crop":
         train = assignment.splits == "train"
         long = long_class(read.facts.sizes()[train], labels[train], classes)
@@ -303,6 +318,7 @@ def load_dataset(
                 cache=cache,
                 require_split=require_split,
                 watch=watch,
+                overrides=overrides,
                 why=long.line("pad"),
             )
     kept = [held[i] for i in ok]
@@ -332,6 +348,7 @@ def load_dataset(
         *filter(None, (why,)),
         *listing.notes,
         *assignment.notes,
+        *decided,
         *depth_notes,
         *notes_on_room(len(pictures), pictures.at_hand),
     )

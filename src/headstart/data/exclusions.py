@@ -165,11 +165,11 @@ def _within(named: Sequence[Named], root: Path) -> dict[str, Named]:
     """The lines by their path relative to the data, absolute where it lies elsewhere."""
     found: dict[str, Named] = {}
     for item in named:
-        found.setdefault(nfc(_relative(item.path, root)), item)
+        found.setdefault(nfc(relative_to_data(item.path, root)), item)
     return found
 
 
-def _relative(path: str, root: Path) -> str:
+def relative_to_data(path: str, root: Path) -> str:
     """A path as a person writes it: relative to the data, absolute, or relative to the folder one is in."""
     if "\\" in path:
         path = with_slashes(path)

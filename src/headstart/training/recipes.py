@@ -246,6 +246,8 @@ def check_consistency(config: TrainConfig) -> None:
         faults.append("--epochs 0 leaves the probe, but there is none: leave out --epochs")
     if config.epochs == 0 and config.lr == "find":
         faults.append("--epochs 0 trains nothing, so there is no rate to find: leave out --lr find")
+    if config.overrides and (config.folds is not None or config.fold is not None):
+        faults.append("--overrides changes no reported label, and folds report every picture: leave one out")
     if config.strategy == "probe":
         faults += [
             f"--strategy probe has no {what}: leave out {flag}"

@@ -79,7 +79,8 @@ class Trainer:
     keeps activations of the frozen part for later runs; training saves its place in ``checkpoint``
     and goes on where it was ``saved``; it ends when the ``budget`` does. ``on_sweep`` is called with what a
     sweep over learning rates found, and the plan with the rate, which is `plan` from then on.
-    ``stage`` names all rows; without ``watch`` nothing is measured on pictures that do not train.
+    ``on_out_of_fold`` is called with the probabilities [n, C] of the training pictures by probes that did not
+    see them. ``stage`` names all rows; without ``watch`` nothing is measured on pictures that do not train.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Trainer:
         saved: Saved | None = None,
         budget: Budget | None = None,
         on_sweep: Callable[[Sweep, Plan], object] = lambda found, plan: None,
+        on_out_of_fold: Callable[[NDArray[np.float64]], object] = lambda probabilities: None,
         stage: str | None = None,
         watch: bool = True,
     ) -> None:
@@ -117,6 +119,7 @@ class Trainer:
         self.saved = saved
         self.budget = budget
         self.on_sweep = on_sweep
+        self.on_out_of_fold = on_out_of_fold
         self.stage = stage
         self.frozen_parts: dict[str, FrozenPart] = {}
         self.train_ids = dataset.indices("train")
@@ -281,6 +284,7 @@ class Trainer:
         probe = fit_probe(
             features, self.labels, len(self.dataset.classes), groups, weights=weights, soft=soft
         )
+        self.on_out_of_fold(probe.out_of_fold)
         targets = torch.from_numpy(self.targets)
         with torch.no_grad():
             model.head.weight.copy_(probe.weight)
