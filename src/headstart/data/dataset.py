@@ -302,6 +302,7 @@ def load_dataset(
                 memory_limit=memory_limit,
                 cache=cache,
                 require_split=require_split,
+                fold=fold,
                 watch=watch,
                 why=long.line("pad"),
             )
