@@ -33,6 +33,7 @@ ORDINARY = {
     "curves.png",
     "dataset.csv",
     "findings.json",
+    "leaks.csv",
     "log.txt",
     "metrics.json",
     "model/model.json",
@@ -402,7 +403,8 @@ def test_trials_with_the_same_cut_and_views_share_them(
 
     monkeypatch.setattr(FrozenPart, "_computed", counted)
     headstart.tune(shapes_folder, trials=3, fields="lr", output=tmp_path, **quick)
-    assert sum(computed) == 6 + 8 * 18  # once, for three trials and the run at the end
+    # Once, for three trials and the run at the end; and training pictures as they are and mirrored.
+    assert sum(computed) == 6 + 8 * 18 + 2 * 18
 
 
 def test_input_sizes_and_the_time(
