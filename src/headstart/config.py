@@ -254,6 +254,13 @@ class TrainConfig:
             raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults, fix=SEE_HELP)
 
 
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The settings as they hold in every folder, for a file that is read again from another one."""
+    names = ("weights", "images", "exclude_list")
+    given = {name: path for name in names if (path := getattr(config, name)) is not None}
+    return dataclasses.replace(config, **{name: path.expanduser().absolute() for name, path in given.items()})
+
+
 def fold_of(text: str) -> tuple[int, int] | None:
     """Number, from 1, and count of ``2/5``; None if it is no such fold."""
     match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text.replace(" ", ""))

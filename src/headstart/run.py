@@ -107,6 +107,7 @@ def train(
     begun = None
     if resume is not None and holds_folds(resume):
         begun, data, config = continued(resume, data, config)
+        config = dataclasses.replace(config, output=begun.parent)  # wherever it is now
     if config.folds is None:
         return alone(data, config, resume, hook)
     run = train_folds(required(data), config, begun, hook, alone)

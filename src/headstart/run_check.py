@@ -13,7 +13,8 @@ from headstart.data.check import Checked
 from headstart.data.check import check as look_at
 from headstart.data.lock import Difference, LockRow, difference, left_out_rows, read_lock, soft_label
 from headstart.data.sources import Data, options_of
-from headstart.run_folder import CONFIG, Run, output_in_data
+from headstart.errors import RunError
+from headstart.run_folder import CONFIG, Run, one_of_folds, output_in_data
 from headstart.run_setup import recipe_and_preprocess, settings
 from headstart.training.recipes import chooses_fit
 
@@ -81,6 +82,8 @@ def compare_with_run(
         DataError: as `check`.
     """
     folder = run.path if isinstance(run, Run) else Path(run)
+    if fix := one_of_folds(folder):
+        raise RunError("HS-RUN-040", "There is no table of pictures in this folder.", where=folder, fix=fix)
     before = read_lock(folder)
     config = from_mapping(read_yaml(folder / CONFIG), where=folder / CONFIG)
     if group_by and not columns:  # says anew what a group is

@@ -199,23 +199,15 @@ def check_unchanged(folder: Path, dataset: Dataset) -> None:
     """The pictures must be those that the run began with.
 
     Raises:
-        DataError: HS-DATA-018, with how many are new, gone, or have another class or part.
+        DataError: HS-DATA-018, with how many are new, gone, or have other content, another class or other
+            probabilities, another part or group.
     """
     before = {row.path: row for row in read_lock(folder) if row.status == OK}
-    now = {
-        str(path): (str(file_hash), dataset.classes[label], str(split))
-        for path, file_hash, label, split in zip(
-            dataset.paths, dataset.file_hashes, dataset.labels, dataset.splits, strict=True
-        )
-    }
+    now = {row.path: row for row in dataset.rows()}
     new, gone = [path for path in now if path not in before], [path for path in before if path not in now]
-    other = [
-        path
-        for path, facts in now.items()
-        if path in before and facts != (before[path].file_hash, before[path].class_name, before[path].split)
-    ]
+    other = [path for path, row in now.items() if path in before and row != before[path]]
     if new or gone or other:
-        kinds = (("new", new), ("gone", gone), ("with other content, class or part", other))
+        kinds = (("new", new), ("gone", gone), ("with other content, class, part or group", other))
         raise DataError(
             "HS-DATA-018",
             "The pictures are not those that the run began with.",
@@ -323,8 +315,13 @@ def opened(run: Run | str | PathLike[str]) -> Path:
             "HS-RUN-020",
             f"There is no finished run in this folder.{nearest(folder.name, known)}",
             where=folder,
-            fix=f"It holds a run of each fold: give one of them, such as {folder / FOLDS / '1'}"
-            if (folder / FOLDS).is_dir()
-            else "Give the folder that `headstart train` printed at its end.",
+            fix=one_of_folds(folder) or "Give the folder that `headstart train` printed at its end.",
         )
     return folder
+
+
+def one_of_folds(folder: Path) -> str:
+    """What to do where a run is asked for and this is a cross-validation; empty where it is none."""
+    if not (folder / FOLDS).is_dir():
+        return ""
+    return f"It holds a run of each fold: give one of them, such as {folder / FOLDS / '1'}"

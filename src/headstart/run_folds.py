@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from headstart import console
-from headstart.config import TrainConfig, read_yaml, to_mapping
+from headstart.config import TrainConfig, read_yaml, to_mapping, with_absolute_paths
 from headstart.data.leaked import Leak, read_leaks
 from headstart.data.lock import OK, read_lock
 from headstart.data.sources import Data
@@ -33,6 +33,7 @@ from headstart.launch import place
 from headstart.run_folder import (
     CHECKPOINTS,
     CONFIG,
+    FINDINGS,
     FOLDS,
     Run,
     begun_folder,
@@ -83,7 +84,8 @@ def train_folds(
     started = time.perf_counter()
     with folds_folder(config, data, begun) as folder, console.logged_to(folder / "log.txt"):
         if begun is None:
-            values = {"data": data_text(data), **to_mapping(config), "versions": versions()}
+            settings = to_mapping(with_absolute_paths(config))
+            values = {"data": data_text(data), **settings, "versions": versions()}
             write_atomic(folder / CONFIG, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
         ended: list[Path] = []
         for number in range(1, config.folds + 1):
@@ -101,6 +103,7 @@ def train_folds(
         if interrupted:
             result["interrupted"] = True
         write_evaluation(folder, table, result, leaks)
+        write_findings(folder, ended)
         for line in result_lines(result, folder):
             console.say(line)
         if interrupted:
@@ -185,13 +188,17 @@ def has_ended(run: Path) -> bool:
 
 
 def check_same(first: Path, run: Path) -> None:
-    """All folds must be of the same pictures.
+    """All folds must be of the same pictures, with the same classes and groups, by which they were dealt.
 
     Raises:
         DataError: HS-DATA-018.
     """
     one, other = (
-        {(row.path, row.class_name, row.file_hash) for row in read_lock(folder) if row.status == OK}
+        {
+            (row.path, row.class_name, row.file_hash, row.group, row.soft, row.split == "test")
+            for row in read_lock(folder)
+            if row.status == OK
+        }
         for folder in (first, run)
     )
     if one != other:
@@ -241,7 +248,18 @@ def pooled(runs: Sequence[Path]) -> tuple[dict[str, Any], Predictions, tuple[Lea
         },
         **shared,
     }
+    if len(acted := {one["balance"] for one in figures}) == 1:  # it follows the pictures that train
+        result["balance"] = acted.pop()
     return result, table, leaks
+
+
+def write_findings(folder: Path, runs: Sequence[Path]) -> None:
+    """``findings.json``: what was found in the pictures of any fold, each finding once."""
+    found: list[dict[str, Any]] = []
+    for run in runs:
+        found += [finding for finding in Run(run).findings if finding not in found]
+    text = json.dumps(found, ensure_ascii=False, indent=2)
+    write_atomic(folder / FINDINGS, text + "\n")
 
 
 def result_lines(result: dict[str, Any], folder: Path) -> list[str]:

@@ -119,8 +119,9 @@ def check_same_pictures(dataset: Dataset) -> None:
         return
     from headstart.model import ranks
 
-    columns = (dataset.file_hashes, dataset.labels, dataset.splits)
+    columns = (dataset.file_hashes, dataset.labels, dataset.splits, dataset.groups)
     content = [dataset.classes, *(column.tolist() for column in columns)]
+    content += [] if dataset.soft is None else [dataset.soft_classes, dataset.soft.tolist()]
     own = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     if ranks.agreed(own) != own:
         raise DataError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from headstart import console
-from headstart.config import TrainConfig, plain, to_mapping
+from headstart.config import TrainConfig, plain, to_mapping, with_absolute_paths
 from headstart.data.sources import Data
 from headstart.run import given
 from headstart.run_folder import Run, data_text
@@ -54,13 +54,11 @@ def trial_config(config: TrainConfig, chosen: dict[str, Any]) -> TrainConfig:
 
 def write_search(search: Search, folder: Path, outcome: dict[str, Any] | None = None) -> None:
     """``tune.yaml``: what was asked for, from which a search goes on, and at its end what was found."""
-    config = search.config
-    config = dataclasses.replace(config, weights=config.weights and config.weights.absolute())
     values = {
         "data": data_text(search.data),
         "trials": search.trials,
         "fields": list(search.fields),
-        "settings": to_mapping(config),
+        "settings": to_mapping(with_absolute_paths(search.config)),
         "versions": versions(),
     }
     if outcome is not None:
@@ -70,9 +68,10 @@ def write_search(search: Search, folder: Path, outcome: dict[str, Any] | None = 
 
 def search_lines(search: Search, space: Space, plan: Plan) -> list[str]:
     """The search for a person, before it begins."""
+    accuracy = "accuracy" if plan.recipe.balance == "none" else "balanced accuracy"
     lines = [
         f"search: {console.counted(search.trials, 'trial', 'trials')}, each judged on "
-        f"{plan.selection_pictures} selection pictures (accuracy; equal: the lower loss)",
+        f"{plan.selection_pictures} selection pictures ({accuracy}; equal: the lower loss)",
         console.table(("field", "from"), [(name, str(one)) for name, one in space.items()]),
         "the first trial is the settings as given",
     ]

@@ -246,6 +246,14 @@ class Shared:
         model = target_model(config, recipe, self.source(config), dataset.classes)
         return model, checked_plan(config, model, dataset, pictures, cache=self.cache)
 
+    def without_harm(self, plan: Plan, model: Classifier) -> Plan:
+        """The plan, without mirrored views where they would exchange classes, as `headstart.train` does."""
+        from headstart.training.turned import without_harm
+
+        dataset, pictures = self.pictures(self.search.config)
+        asked = self.search.config.augment
+        return without_harm(plan, model, dataset, pictures, self.cache, asked=asked)
+
     def trained(self, config: TrainConfig) -> Trained:
         """Exactly what `headstart.train` does with these settings, up to its evaluation."""
         import torch
@@ -283,6 +291,7 @@ def look_for_best(
         KeyboardInterrupt: Before the first trial ended.
     """
     from headstart.training.search_space import defaults, nothing_to_choose_on, search_space
+    from headstart.training.turned import harmful_turns
 
     dataset, _ = shared.pictures(search.config)
     config = search.config
@@ -294,17 +303,18 @@ def look_for_best(
     else:
         dataset.write_csv(folder / "dataset.csv")
         dataset.write_findings(folder / FINDINGS)
-    model, plan = shared.planned(search.config)
+    model, first = shared.planned(search.config)
+    plan = shared.without_harm(first, model)
     search = in_one_way(search, plan)
     if not plan.selection_pictures:
         raise nothing_to_choose_on(
             "there are too few training pictures to set some aside for choices",
             "Add training pictures; until then, train without tuning.",
         )
-    space = search_space(search.fields, plan, model)
+    space = search_space(search.fields, plan, model, harmful_turns(first, plan))
     refuse_empty(search, space, model)
     write_search(search, folder)
-    for line in search_lines(search, space, plan):
+    for line in (*filter(None, (plan.turned,)), *search_lines(search, space, plan)):
         console.say(line)
 
     stopped = False
@@ -333,8 +343,11 @@ def look_for_best(
 
 
 def in_one_way(search: Search, plan: Plan) -> Search:
-    """All trials compute in the way that was measured for the first: results must not follow the clock."""
+    """All trials compute in the way that was measured for the first: results must not follow the clock. And
+    none shows views that were found to exchange classes."""
     fixed = {name: getattr(plan.config, name) for name in ("precision", "memory_format", "threads")}
+    if plan.turned and "augment" not in search.fields:
+        fixed["augment"] = plan.config.augment
     return dataclasses.replace(search, config=dataclasses.replace(search.config, **fixed))
 
 

@@ -44,6 +44,16 @@ def test_chosen_said_saved_and_repeated(strips: Path, tiny: dict[str, Any], tmp_
     assert "fit: pad, as" not in (again.path / "log.txt").read_text(encoding="utf-8")
 
 
+def test_folds_of_long_pictures_are_folds(strips: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    run = headstart.train(strips / "train", output=tmp_path / "runs", folds=2, **{**tiny, "epochs": 0})
+    pictures = sorted(p.relative_to(strips / "train").as_posix() for p in strips.glob("train/*/*.png"))
+    assert list(run.predictions.paths) == pictures
+    for number in (1, 2):
+        fold = run.path / "folds" / str(number)
+        assert read_card(fold / "model")["preprocess"]["fit"] == "pad"
+        assert f"fold {number} of 2: 10 of 20 pictures are reported" in (fold / "log.txt").read_text()
+
+
 def test_the_user_and_the_lesson_decide_for_themselves(
     strips: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

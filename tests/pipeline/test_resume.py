@@ -331,6 +331,25 @@ def test_a_list_is_given_again(shapes_folder: Path, tmp_path: Path, tiny: dict[s
     assert not headstart.train(pairs, resume=run).interrupted
 
 
+def test_other_probabilities_are_refused(shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    table = tmp_path / "table.csv"
+
+    def write(share: float) -> None:
+        rows = ["path,dots,rings"]
+        for path in sorted(shapes_folder.glob("train/[dr]*/*.png")):
+            shares = (share, 1 - share) if path.parent.name == "dots" else (1 - share, share)
+            rows.append(f"{path},{shares[0]:.2f},{shares[1]:.2f}")
+        table.write_text("\n".join(rows) + "\n")
+
+    write(0.9)
+    run = interrupted(table, tmp_path / "runs", tiny)
+    write(0.7)
+    with pytest.raises(DataError, match="16 with other content, class, part or group"):
+        headstart.train(resume=run)
+    write(0.9)
+    assert not headstart.train(resume=run).interrupted
+
+
 @pytest.mark.parametrize("change", ["new", "gone", "content"])
 def test_other_pictures_are_refused(
     shapes_folder: Path, tmp_path: Path, tiny: dict[str, Any], change: str

@@ -248,6 +248,71 @@ def test_folds_of_pictures_that_change_meanwhile(
     assert (tmp_path / "runs/shapes/folds/1/metrics.json").exists()
 
 
+def test_folds_of_groups_that_change_meanwhile(
+    shapes: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a picture could be reported twice, or by a model that saw it."""
+    import headstart.run
+
+    table, evaluate = shapes / "labels.csv", headstart.run.evaluate_trained
+
+    def write(together: int) -> None:
+        names = sorted(path.relative_to(shapes) for path in shapes.rglob("*.png"))
+        rows = [f"{name},{name.parent},lot {int(name.stem) // together}\n" for name in names]
+        table.write_text("file,label,lot\n" + "".join(rows))
+
+    def regroups(*arguments: Any, **named: Any) -> Any:
+        write(3)
+        return evaluate(*arguments, **named)
+
+    write(1)
+    monkeypatch.setattr(headstart.run, "evaluate_trained", regroups)
+    with pytest.raises(DataError) as caught:
+        headstart.train(table, output=tmp_path / "runs", folds=3, group_by="lot", **{**tiny, "epochs": 0})
+    assert caught.value.code == "HS-DATA-018"
+    assert caught.value.details == ("16 are new or other, 16 are gone",)  # each lot 0 is what it was
+
+
+def test_folds_go_on_in_another_folder(
+    shapes: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a list of files to leave out, and the runs among the pictures, both named from where one was."""
+    import headstart.run
+
+    evaluate, calls = headstart.run.evaluate_trained, []
+
+    def stops(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **named)
+
+    (shapes / "out.csv").write_text("path\ndots/000.png\n")
+    monkeypatch.chdir(shapes)
+    monkeypatch.setattr(headstart.run, "evaluate_trained", stops)
+    with pytest.raises(KeyboardInterrupt):
+        headstart.train(".", exclude_list="out.csv", folds=3, **{**tiny, "epochs": 0})
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    run = headstart.train(resume=shapes / "runs" / "shapes")
+    assert len(run.predictions.paths) == 17 and "dots/000.png" not in run.predictions.paths
+
+
+def test_a_cross_validation_has_the_findings_of_its_folds(
+    leaky: Path, tmp_path: Path, tiny: dict[str, Any], command: Callable[..., Any]
+) -> None:
+    for number in range(5, 10):
+        (leaky / "train/rings" / f"{number:03}.png").unlink()
+    settings = {**tiny, "epochs": 0, "folds": 2, "balance": "loss"}
+    run = headstart.train(leaky / "train", output=tmp_path / "runs", **settings)
+    folds = [headstart.Run(run.path / "folds" / number).findings for number in ("1", "2")]
+    assert folds[0] and all(run.findings.count(finding) == 1 for fold in folds for finding in fold)
+    assert run.metrics["balance"] == "loss"
+    refused = command("check", leaky / "train", "--diff", run.path)
+    assert refused.code == 1 and "HS-RUN-040" in refused.err
+    assert f"to do: It holds a run of each fold: give one of them, such as {run.path}/folds/1" in refused.err
+
+
 def test_folds_are_trained_in_one_process(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     two = dataclasses.replace(place(), size=2)
     monkeypatch.setattr("headstart.run_folds.place", lambda: two)

@@ -406,7 +406,8 @@ def test_trials_with_the_same_cut_and_views_share_them(
 
     monkeypatch.setattr(FrozenPart, "_computed", counted)
     headstart.tune(shapes_folder, trials=3, fields="lr", output=tmp_path, **quick)
-    assert sum(computed) == 6 + 8 * 18  # once, for three trials and the run at the end
+    # Once, for three trials and the run at the end; and training pictures as they are and mirrored.
+    assert sum(computed) == 6 + 8 * 18 + 2 * 18
 
 
 def test_input_sizes_and_the_time(

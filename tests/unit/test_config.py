@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from headstart.config import TrainConfig, crop_of, from_mapping, read_yaml, to_mapping
+from headstart.config import (
+    TrainConfig,
+    crop_of,
+    from_mapping,
+    read_yaml,
+    to_mapping,
+    with_absolute_paths,
+)
 from headstart.errors import ConfigError
 
 
@@ -54,6 +61,14 @@ def test_crops() -> None:
     assert crop_of("10, 0,300,200") == (10, 0, 300, 200)
     assert crop_of("0.1,0,.9,1") == (0.1, 0, 0.9, 1)
     assert crop_of("0.7,0,0.3,1") == (0.7, 0, 0.3, 1)  # a sum that rounds to more than 1 in binary
+
+
+def test_paths_hold_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = TrainConfig(images=Path("pictures"), exclude_list=Path("/a/b.csv"), output=Path("runs"))
+    kept = with_absolute_paths(given)
+    assert (kept.images, kept.exclude_list) == (tmp_path / "pictures", Path("/a/b.csv"))
+    assert (kept.weights, kept.output) == (None, Path("runs"))
 
 
 def test_all_ranges_at_once() -> None:

@@ -151,7 +151,7 @@ class Dataset:
         Raises:
             RunError: HS-RUN-001 to -003.
         """
-        write_lock(path, chain(self._rows(), left_out_rows(self.left_out, self.excluded)), self.soft_classes)
+        write_lock(path, chain(self.rows(), left_out_rows(self.left_out, self.excluded)), self.soft_classes)
 
     def write_findings(self, path: Path) -> None:
         """Writes all findings as JSON, as `headstart check --json` has them.
@@ -174,7 +174,8 @@ class Dataset:
             for finding in self.findings:
                 console.say(f"  {writable(finding.line())}")
 
-    def _rows(self) -> Iterator[LockRow]:
+    def rows(self) -> Iterator[LockRow]:
+        """The rows of ``dataset.csv``, but for what is left out."""
         for i, path in enumerate(self.paths):
             soft = () if self.soft is None else soft_label(self.soft_classes, self.soft[i])
             class_name, split = self.classes[self.labels[i]], str(self.splits[i])
@@ -317,6 +318,7 @@ def load_dataset(
                 memory_limit=memory_limit,
                 cache=cache,
                 require_split=require_split,
+                fold=fold,
                 watch=watch,
                 overrides=overrides,
                 why=long.line("pad"),

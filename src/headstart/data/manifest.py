@@ -229,8 +229,9 @@ class _Reader:
             return None
         best = max(values)
         self.ties += values.count(best) > 1
-        if self.keeps_soft:
-            self.soft[path] = values
+        if self.keeps_soft and self.soft.setdefault(path, values) != values:
+            self.fault(number, f"{path} was listed before with other probabilities")
+            return None
         return self.soft_classes()[values.index(best)]
 
     def soft_classes(self) -> tuple[str, ...]:

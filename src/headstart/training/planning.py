@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from headstart.config import Refit, TrainConfig
+from headstart.config import Refit, TrainConfig, with_absolute_paths
 from headstart.data.augment import AUGMENTATIONS
 from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
@@ -225,8 +225,7 @@ def resolved(plan: Plan, preprocess: Preprocess) -> Plan:
     recipe = plan.recipe
     here, on_gpu = place().local_size, plan.fmt.device.startswith("cuda")
     config = dataclasses.replace(
-        plan.config,
-        weights=plan.config.weights and plan.config.weights.absolute(),
+        with_absolute_paths(plan.config),
         budget=None,
         refit=plan.refit,
         freeze=plan.cut,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,10 +144,13 @@ def nothing_to_choose_on(why: str, fix: str) -> ConfigError:
     )
 
 
-def search_space(fields: Sequence[str], plan: Plan, model: Classifier) -> Space:
+def search_space(
+    fields: Sequence[str], plan: Plan, model: Classifier, harmful: Set[int] = frozenset()
+) -> Space:
     """The space of each field, around the plan of the settings that were given.
 
-    ``freeze`` is left out where the network has nothing to choose from.
+    ``freeze`` is left out where the network has nothing to choose from, and random views that show one of the
+    ``harmful`` symmetries.
     """
     recipe = plan.recipe
     spaces: Space = {}
@@ -162,7 +165,8 @@ def search_space(fields: Sequence[str], plan: Plan, model: Classifier) -> Space:
                 if plan.cut in stages and len(stages) > 1:
                     spaces[name] = OneOf(stages)
             case "augment":
-                spaces[name] = OneOf(tuple(AUGMENTATIONS))
+                harmless = (name for name, views in AUGMENTATIONS.items() if not views.turns & harmful)
+                spaces[name] = OneOf(tuple(harmless))
             case "batch_size":
                 spaces[name] = OneOf(batch_sizes(recipe.batch_size, plan.train_pictures))
             case "img_size":

@@ -120,6 +120,12 @@ def without_harm(
     return plan.with_views(harmless, f"views: {harmless} instead of {recipe.augmentation}, as {what}")
 
 
+def harmful_turns(before: Plan, after: Plan) -> frozenset[int]:
+    """Symmetries that the first plan shows and the second does not any more."""
+    first, second = (AUGMENTATIONS[plan.recipe.augmentation].turns for plan in (before, after))
+    return frozenset(first - second)
+
+
 def harmless_views(augmentation: Augmentation, harmful: set[int]) -> str:
     """The name of random views that show as many of the symmetries as are harmless."""
     for name in SAFE:

@@ -305,6 +305,15 @@ def test_probabilities_that_are_none(tmp_path: Path) -> None:
     assert "row 4: 0.4 n/a are no probabilities" in text
 
 
+def test_two_sets_of_probabilities_of_one_picture(folder: Path) -> None:
+    rows = [(p, 0.9, 0.1) if c == "cat" else (p, 0.2, 0.8) for p, c in rows_of(folder)]
+    table = write(folder / "t.csv", ["path", "cat", "dog"], [*rows, rows[0]])
+    assert "left out: 1 row that say the same again" in list_manifest(table).notes
+    more = (rows[0][0], 0.7, 0.3) if rows[0][1] == 0.9 else (rows[0][0], 0.3, 0.7)
+    text = fault(write(table, ["path", "cat", "dog"], [*rows, more]), "HS-DATA-053")
+    assert f"row {len(rows) + 2}: {more[0]} was listed before with other probabilities" in text
+
+
 @pytest.mark.parametrize("separator", [";", "|", ","])
 def test_several_classes_in_a_cell_are_refused(folder: Path, separator: str) -> None:
     rows = [(p, c if i else f"cat{separator}dog") for i, (p, c) in enumerate(rows_of(folder))]

@@ -17,6 +17,7 @@ from scipy.stats import binom
 import headstart
 from headstart.config import read_yaml
 from headstart.data.augment import AUGMENTATIONS, Augmentation, Symmetry, augment
+from headstart.training.train import Trainer
 from headstart.training.turned import harmless_views, judged, sample, upper_tail
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
@@ -221,6 +222,27 @@ def test_arrows_are_not_mirrored_and_it_is_said(arrows: Path, tmp_path: Path) ->
     again = headstart.train(arrows, **config | {"output": str(tmp_path / "again")})
     assert [r["train_loss"] for r in again.results] == [r["train_loss"] for r in run.results]
     assert "instead of default" not in (again.path / "log.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("fields", ["lr", "augment"])
+def test_no_trial_mirrors_arrows(
+    arrows: Path, tmp_path: Path, fields: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna", reason="the extra 'tune' is not installed")
+    views, train = [], Trainer.train
+
+    def noted(self: Trainer) -> Any:
+        views.append(self.plan.recipe.augmentation)
+        return train(self)
+
+    monkeypatch.setattr(Trainer, "train", noted)
+    run = headstart.tune(arrows, output=tmp_path / "runs", trials=2, fields=fields, **FAST)
+    lines = (run.path / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith("views: crop instead of default, as mirrored") for line in lines)
+    assert read_yaml(run.path / "config.yaml")["augment"] in ("crop", "none", "rotations")
+    assert len(views) == 3 and views[0] == "crop" and set(views) <= {"crop", "none", "rotations"}
+    if fields == "augment":
+        assert any(line.split() == ["augment", "none,", "crop,", "rotations"] for line in lines)
 
 
 def test_what_is_asked_for_is_warned_of_and_done(
