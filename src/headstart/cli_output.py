@@ -62,3 +62,9 @@ def said_elsewhere(error: HeadstartError) -> bool:
     here = launch.place()
     usage = error.exit_code == 2 and here.local_rank > 0
     return here.rank > 0 and (usage or error.code == "HS-RUN-030")
+
+
+def say(line: str) -> None:
+    from headstart import console
+
+    console.say(line)

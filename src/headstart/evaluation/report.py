@@ -14,12 +14,11 @@ import numpy as np
 
 from headstart import metrics
 from headstart.data.page import filled
-from headstart.data.preprocess import Preprocess
 from headstart.evaluation.evaluate import WIDE
 from headstart.evaluation.predictions import NO_TRUTH
 from headstart.evaluation.report_card import calibration, card, findings, made, section
 from headstart.evaluation.report_numbers import Numbers
-from headstart.evaluation.report_pictures import NUMBER, Gallery
+from headstart.evaluation.report_pictures import NUMBER, Gallery, preprocess_of
 from headstart.evaluation.report_plots import HEIGHT, WIDTH, curves, number
 from headstart.evaluation.report_record import Record
 from headstart.evaluation.report_words import Language
@@ -440,17 +439,3 @@ class Content:
             return ""
         kept = self.tell.percent(best.get("val_accuracy"))
         return self.w["probe_sentence"].format(n=f"{chosen:,}", probe=first, kept=kept)
-
-
-PLAIN = Preprocess(img_size=224, resize=224, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
-"""How pictures are read where the run has no model that says so."""
-
-
-def preprocess_of(record: Record) -> Preprocess | None:
-    """How the run's model reads pictures; None where that cannot be told."""
-    if not record.card:
-        return PLAIN
-    try:
-        return Preprocess.from_dict(record.card["preprocess"])
-    except (KeyError, TypeError, ValueError):
-        return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from headstart.data.page import thumbnail
 from headstart.data.preprocess import Preprocess
+from headstart.evaluation.report_record import Record
 
 SIZE = 176  # pixels of the long side
 QUALITY = 72
@@ -70,3 +71,17 @@ class Gallery:
     def _thumbnail(self, path: str) -> str:
         assert self._root is not None and self._preprocess is not None
         return thumbnail(self._root / path, self._preprocess, SIZE, QUALITY)
+
+
+PLAIN = Preprocess(img_size=224, resize=224, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
+"""How pictures are read where the run has no model that says so."""
+
+
+def preprocess_of(record: Record) -> Preprocess | None:
+    """How the run's model reads pictures; None where that cannot be told."""
+    if not record.card:
+        return PLAIN
+    try:
+        return Preprocess.from_dict(record.card["preprocess"])
+    except (KeyError, TypeError, ValueError):
+        return None

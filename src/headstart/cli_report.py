@@ -1,0 +1,70 @@
+"""The commands on what a run has found: `headstart report` and `headstart suspects`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+import headstart
+from headstart.cli_input import Json
+from headstart.cli_output import print_result, say
+
+
+def report(
+    run: Path,
+    /,
+    *,
+    lang: Literal["en", "zh"] = "en",
+    images: Path | None = None,
+    against: Annotated[tuple[Path, ...], Parameter(negative=())] = (),
+    json: Json = False,
+) -> int:
+    """Write the page and the model card of a run again: report.html, report.md.
+
+    Args:
+        run: Folder of a run, of a cross-validation, or of an evaluation.
+        lang: Language: en, zh.
+        images: Where the pictures are now, if they have moved since.
+        against: Another run, to be compared on the same pictures (repeatable).
+        json: Print the files as one JSON object.
+    """
+    page = headstart.report(run, lang=lang, images=images, against=against)
+    card = page.with_suffix(".md")
+    print_result({"page": str(page), "card": str(card)} if json else f"{page}\n{card}", as_json=json)
+    return 0
+
+
+def suspects(
+    run: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    lang: Literal["en", "zh"] = "en",
+    images: Path | None = None,
+    json: Json = False,
+) -> int:
+    """List training pictures whose label is probably wrong, for decisions that `train --overrides` reads.
+
+    Args:
+        run: Folder of a run.
+        output: The table; the page stands beside it. Decisions in a table that is there are kept. Default:
+            suspects.csv in the run's folder.
+        lang: Language of the page: en, zh.
+        images: Where the pictures are now, if they have moved since.
+        json: Print files and count as one JSON object.
+    """
+    from headstart.console import counted
+    from headstart.run_report import label_suspects
+
+    table, page, n = label_suspects(run, output=output, lang=lang, images=images)
+    print_result(
+        {"table": str(table), "page": str(page), "suspects": n} if json else f"{table}\n{page}", as_json=json
+    )
+    say(f"{counted(n, 'label', 'labels')} to look at")
+    if n:
+        say(
+            f"next: write keep, relabel or drop into its column decision, then train with --overrides {table}"
+        )
+    return 0
