@@ -16,7 +16,7 @@ SOURCE = Path(headstart.__file__).parent
 RUNTIME = {"numpy", "PIL", "safetensors", "cyclopts", "rich", "yaml"}
 FOUNDATION = ("errors", "storage", "console", "config", "metrics", "fonts", "cli", "run_folder", "__main__")
 LIGHT = (*FOUNDATION, "data", "deployment")
-LAZY_ELSEWHERE = ("evaluation", "run", "trials", "search", "tuning", "demo")
+LAZY_ELSEWHERE = ("evaluation", "run", "trials", "trial_runs", "search", "tuning", "demo")
 
 
 def test_the_contracts_are_kept() -> None:
