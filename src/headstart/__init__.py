@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.run_check import check
     from headstart.run_evaluation import evaluate
     from headstart.run_folder import Run
+    from headstart.run_threshold import threshold
     from headstart.training.fit import Epoch
     from headstart.tuning import tune
 
@@ -39,6 +40,7 @@ _HOMES = {
     "fetch": "headstart.data.fetch",
     "load": "headstart.deployment.predict",
     "show": "headstart.run",
+    "threshold": "headstart.run_threshold",
     "train": "headstart.run",
     "tune": "headstart.tuning",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "fetch",
     "load",
     "show",
+    "threshold",
     "train",
     "tune",
 ]

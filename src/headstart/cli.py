@@ -145,6 +145,7 @@ def predict(
     batch_size: Annotated[int, Parameter(alias=["-b", "--batch"])] = 32,
     workers: Annotated[int | None, Parameter(alias="-j")] = None,
     device: str | None = None,
+    coverage: float | None = None,
     strict: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> int:
@@ -157,6 +158,8 @@ def predict(
         batch_size: Pictures per forward pass.
         workers: Threads that read pictures.
         device: cpu, cuda, cuda:1, mps.
+        coverage: Add a set of classes to each picture, which holds the true one for such a share of pictures:
+            0.95. Needs a run with calibration pictures.
         strict: Exit with 1 if a picture cannot be read, not only if none can.
         json: Print counts as one JSON object (needs --output).
     """
@@ -171,7 +174,7 @@ def predict(
             "HS-USAGE-004", "--json and the table would both go to stdout.", fix="Add --output out.csv"
         )
     model = load(run, device=device)
-    counts = predict_to_csv(model, paths, output, batch_size=batch_size, workers=workers)
+    counts = predict_to_csv(model, paths, output, batch_size=batch_size, workers=workers, coverage=coverage)
     if json:
         show_json({"output": str(output), **counts.to_dict()})
     elif output is not None:
@@ -179,6 +182,22 @@ def predict(
             f"{output}: {counts.rows} rows, {', '.join(f'{n} {name}' for name, n in counts.by_class.items())}"
         )
     return 1 if counts.failed and (strict or not counts.ok) else 0
+
+
+@app.command
+def threshold(run: Path, /, *, min_recall: str | None = None, json: Json = False) -> int:
+    """Let the model of a run find one class more often; without --min-recall, take that back.
+
+    Args:
+        run: Folder of a run.
+        min_recall: A class that must not be missed, and how much of it is to be found: cracked=0.98. Decided
+            by pictures that neither trained nor chose the model; `headstart predict` applies it.
+        json: Print the threshold and its figures as one JSON object.
+    """
+    found = headstart.threshold(run, min_recall)
+    if json:
+        show_json(found)
+    return 0
 
 
 @app.command

@@ -70,11 +70,22 @@ def reported_split(folder: Path) -> str:
     """The part of its data that a run reported on.
 
     Raises:
+        RunError: as `recorded`.
+    """
+    return str(recorded(folder)["split"])
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """The figures of a run as they were written.
+
+    Raises:
         RunError: HS-EVAL-001, its figures are not there; HS-EVAL-002, they cannot be read.
     """
     path = folder / "metrics.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["split"])
+        figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        figures["split"]
+        return figures
     except FileNotFoundError:
         code, what = "HS-EVAL-001", "The figures of the run are not there."
     except (OSError, ValueError, KeyError, TypeError):
@@ -100,6 +111,8 @@ def _evaluate(
             table = Predictions.read_csv(folder / "predictions.csv")
             split = reported_split(folder)
             result, place = summary(table, split), f"the {split} part of its data"
+            if (calibration := recorded(folder).get("calibration")) is not None:
+                result["calibration"] = calibration
             if leaks := read_leaks(folder):
                 result["without_leaked"] = without_leaked(table, split, leaks)
             table = identified(table.of_split(split), folder)

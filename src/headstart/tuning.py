@@ -230,6 +230,7 @@ class Shared:
                 selection=recipe.selection,
                 workers=config.workers,
                 cache=self.cache,
+                calibrate=config.calibrate,
                 choose_fit=chooses_fit(config, recipe),
             )
         return self._pictures[config.pixels]

@@ -49,6 +49,7 @@ FILES = {
     "model/model.json",
     "model/model.safetensors",
     "predictions.csv",
+    "reliability.png",
     "results.csv",
 }
 
@@ -664,7 +665,7 @@ def test_evaluate_gives_the_figures_of_the_run_again(tiny_run: headstart.Run, sh
     assert measured["accuracy"] == tiny_run.metrics["accuracy"]
     folder = Path(measured["folder"])
     assert folder.parent == tiny_run.path / "evaluations"
-    assert files(folder) == {"predictions.csv", "metrics.json", "confusion.png"}
+    assert files(folder) == {"predictions.csv", "metrics.json", "confusion.png", "reliability.png"}
 
 
 def test_pictures_of_training_are_not_measured_on(

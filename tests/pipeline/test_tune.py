@@ -38,6 +38,7 @@ ORDINARY = {
     "model/model.json",
     "model/model.safetensors",
     "predictions.csv",
+    "reliability.png",
     "results.csv",
 }
 
