@@ -186,6 +186,25 @@ def test_too_few_pictures_of_the_class_are_refused(copy: headstart.Run) -> None:
     assert card(copy).get("min_recall") is None
 
 
+def test_a_class_without_calibration_pictures_is_refused(copy: headstart.Run) -> None:
+    for name in ("predictions.csv", "dataset.csv"):
+        path = copy.path / name
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        column = {"predictions.csv": 2, "dataset.csv": 1}[name]  # the class
+        other = [
+            line.replace(",calibration,", ",selection,") if line.split(",")[column] == "rings" else line
+            for line in lines
+        ]
+        path.write_text("".join(other), "utf-8")
+    with pytest.raises(RunError) as caught:
+        headstart.threshold(copy, "rings=0.9")
+    assert caught.value.code == "HS-EVAL-011"
+    assert "0 calibration pictures of 'rings' are too few for a recall of 0.9, which needs 9." in str(
+        caught.value
+    )
+    assert "to do: Train with more pictures of 'rings'." in str(caught.value)
+
+
 @pytest.mark.parametrize("what", ["a picture more", "other classes"])
 def test_predictions_of_another_data_set_are_refused(copy: headstart.Run, what: str) -> None:
     path = copy.path / "predictions.csv"
