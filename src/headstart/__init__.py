@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headstart.run_evaluation import evaluate
     from headstart.run_folder import Run
     from headstart.run_report import label_suspects, report
+    from headstart.run_threshold import threshold
     from headstart.training.fit import Epoch
     from headstart.tuning import tune
 
@@ -42,6 +43,7 @@ _HOMES = {
     "load": "headstart.deployment.predict",
     "report": "headstart.run_report",
     "show": "headstart.run",
+    "threshold": "headstart.run_threshold",
     "train": "headstart.run",
     "tune": "headstart.tuning",
 }
@@ -60,6 +62,7 @@ __all__ = [
     "load",
     "report",
     "show",
+    "threshold",
     "train",
     "tune",
 ]

@@ -20,7 +20,7 @@ from headstart import launch
 from headstart.cli_input import Json, Source, exact, file_settings, split_paths, usage_words
 from headstart.cli_output import fail, internal, print_result, say, show_json
 from headstart.cli_pictures import check, show
-from headstart.cli_report import report, suspects
+from headstart.cli_report import report, suspects, threshold
 from headstart.config import TrainConfig
 from headstart.errors import HeadstartError, UsageError
 
@@ -151,6 +151,7 @@ def predict(
     batch_size: Annotated[int, Parameter(alias=["-b", "--batch"])] = 32,
     workers: Annotated[int | None, Parameter(alias="-j")] = None,
     device: str | None = None,
+    coverage: float | None = None,
     strict: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> int:
@@ -163,6 +164,8 @@ def predict(
         batch_size: Pictures per forward pass.
         workers: Threads that read pictures.
         device: cpu, cuda, cuda:1, mps.
+        coverage: Add a set of classes to each picture, which holds the true one for such a share of pictures:
+            0.95. Needs a run with calibration pictures.
         strict: Exit with 1 if a picture cannot be read, not only if none can.
         json: Print counts as one JSON object (needs --output).
     """
@@ -177,7 +180,7 @@ def predict(
             "HS-USAGE-004", "--json and the table would both go to stdout.", fix="Add --output out.csv"
         )
     model = load(run, device=device)
-    counts = predict_to_csv(model, paths, output, batch_size=batch_size, workers=workers)
+    counts = predict_to_csv(model, paths, output, batch_size=batch_size, workers=workers, coverage=coverage)
     if json:
         show_json({"output": str(output), **counts.to_dict()})
     elif output is not None:
@@ -187,6 +190,7 @@ def predict(
     return 1 if counts.failed and (strict or not counts.ok) else 0
 
 
+app.command(threshold)
 app.command(show)
 app.command(check)
 

@@ -1,4 +1,4 @@
-"""The commands on what a run has found: `headstart report` and `headstart suspects`."""
+"""The commands on what a run has found: `headstart report`, `suspects` and `threshold`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 import headstart
 from headstart.cli_input import Json
-from headstart.cli_output import print_result, say
+from headstart.cli_output import print_result, say, show_json
 
 
 def report(
@@ -67,4 +67,19 @@ def suspects(
         say(
             f"next: write keep, relabel or drop into its column decision, then train with --overrides {table}"
         )
+    return 0
+
+
+def threshold(run: Path, /, *, min_recall: str | None = None, json: Json = False) -> int:
+    """Let the model of a run find one class more often; without --min-recall, take that back.
+
+    Args:
+        run: Folder of a run.
+        min_recall: A class that must not be missed, and how much of it is to be found: cracked=0.98. Decided
+            by pictures that neither trained nor chose the model; `headstart predict` applies it.
+        json: Print the threshold and its figures as one JSON object.
+    """
+    found = headstart.threshold(run, min_recall)
+    if json:
+        show_json(found)
     return 0

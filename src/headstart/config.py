@@ -111,6 +111,10 @@ class TrainConfig:
     """Part of the training pictures that is set aside to choose with, 0-0.5; 0: all train, and the last epoch
     is kept. Default: the recipe's, 0.2."""
 
+    calibrate: bool = True
+    """Set half of 200 or more selection pictures aside, which choose nothing, and fit with them how sure the
+    model is (temperature). What `predict --coverage` and `headstart threshold` need."""
+
     folds: int | None = None
     """Cross-validation: train this many times, each time measured on another part of the pictures, so that
     each is reported once by a model that never saw it; no model of all pictures is made."""

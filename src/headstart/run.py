@@ -167,6 +167,7 @@ def _train(
                 memory_limit=own_memory(),
                 cache=cache,
                 fold=None if config.fold is None else fold_of(config.fold),
+                calibrate=config.calibrate,
                 watch=None if budget is None else budget.check_reading,
                 choose_fit=chooses_fit(config, recipe),
                 overrides=config.overrides,

@@ -69,7 +69,7 @@ def evaluate(
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
-    """``metrics.json`` of a run.
+    """The figures of a run as they were written.
 
     Raises:
         RunError: HS-EVAL-001, its figures are not there; HS-EVAL-002, they cannot be read.
@@ -113,6 +113,8 @@ def _evaluate(
             table = Predictions.read_csv(folder / "predictions.csv")
             split = reported_split(folder)
             result, place = summary(table, split), f"the {split} part of its data"
+            if (calibration := figures_of(folder).get("calibration")) is not None:
+                result["calibration"] = calibration
             if leaks := read_leaks(folder):
                 result["without_leaked"] = without_leaked(table, split, leaks)
             table = identified(table.of_split(split), folder)

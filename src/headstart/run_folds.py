@@ -26,6 +26,8 @@ from headstart.data.leaked import Leak, read_leaks
 from headstart.data.lock import OK, read_lock
 from headstart.data.sources import Data
 from headstart.errors import ConfigError, DataError
+from headstart.evaluation.calibrate import at_temperature
+from headstart.evaluation.calibrate import figures as calibration_figures
 from headstart.evaluation.evaluate import report_lines, summary, with_interval, without_leaked
 from headstart.evaluation.measure import write_evaluation
 from headstart.evaluation.predictions import Predictions
@@ -214,6 +216,7 @@ def check_same(first: Path, run: Path) -> None:
 def pooled(runs: Sequence[Path]) -> tuple[dict[str, Any], Predictions, tuple[Leak, ...]]:
     """The figures of all pictures that folds reported, their predictions, and the leaks among them."""
     tables = [Run(run).predictions.of_split(REPORTED) for run in runs]
+    figures = [Run(run).metrics for run in runs]
     paths = np.concatenate([np.array(table.paths, object) for table in tables])
     order = np.argsort(paths, kind="stable")
     table = Predictions(
@@ -227,7 +230,7 @@ def pooled(runs: Sequence[Path]) -> tuple[dict[str, Any], Predictions, tuple[Lea
     result = summary(table, REPORTED)
     if leaks:
         result["without_leaked"] = without_leaked(table, REPORTED, leaks)
-    figures = [Run(run).metrics for run in runs]
+    result["calibration"] = pooled_calibration(tables, figures)
     accuracies = np.array([one["accuracy"]["value"] for one in figures])
     names = ("strategy", "recipe", "model", "root")
     shared: dict[str, Any] = {name: figures[0][name] for name in names if name in figures[0]}
@@ -260,6 +263,29 @@ def write_findings(folder: Path, runs: Sequence[Path]) -> None:
         found += [finding for finding in Run(run).findings if finding not in found]
     text = json.dumps(found, ensure_ascii=False, indent=2)
     write_atomic(folder / FINDINGS, text + "\n")
+
+
+def pooled_calibration(tables: Sequence[Predictions], metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The calibration of all pictures, each by the temperature of its fold's model."""
+    found = [one["calibration"] for one in metrics]
+    plain = [at_temperature(table, 1 / one["temperature"]) for table, one in zip(tables, found, strict=True)]
+    after, before = (
+        dataclasses.replace(
+            tables[0],
+            paths=[path for table in of for path in table.paths],
+            splits=[split for table in of for split in table.splits],
+            truth=np.concatenate([table.truth for table in of]),
+            probabilities=np.concatenate([table.probabilities for table in of]),
+        )
+        for of in (tables, plain)
+    )
+    return {
+        "temperature": [one["temperature"] for one in found],
+        "temperature_interval_95": None,
+        "n": sum(one["n"] for one in found),
+        "reason": found[0]["reason"] if all(one["reason"] for one in found) else "",
+        **calibration_figures(after, before, REPORTED),
+    }
 
 
 def result_lines(result: dict[str, Any], folder: Path) -> list[str]:

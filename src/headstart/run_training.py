@@ -17,10 +17,12 @@ from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.data.sources import Data
+from headstart.data.splits import CALIBRATION_MINIMUM
 from headstart.epoch_log import EpochLog, as_csv
+from headstart.evaluation.calibrate import at_temperature, card_entry, figures, fitted, told
 from headstart.evaluation.evaluate import summary, without_leaked
 from headstart.evaluation.measure import predict, write_evaluation, write_metrics
-from headstart.model.card import MODEL_FOLDER
+from headstart.model.card import MODEL_FOLDER, amend_card
 from headstart.run_folder import CHECKPOINTS, CONFIG, write_config
 from headstart.run_processes import is_first, load_together
 from headstart.run_suspects import write_out_of_fold
@@ -262,10 +264,16 @@ def evaluate_trained(
     If ``more`` is to be trained, they say that the run has not ended, until `settle`.
     """
     saved = load_saved(folder, model)
-    held_out = [dataset.reported_split] + ["selection"] * (trained.refit != "train")
+    held_out = [dataset.reported_split, "calibration"] + ["selection"] * (trained.refit != "train")
     ids = np.concatenate([dataset.indices(split) for split in held_out])
-    table = predict(saved.to(plan.fmt.device), dataset, pictures, ids, workers=plan.workers)
+    plain = predict(saved.to(plan.fmt.device), dataset, pictures, ids, workers=plan.workers)
+    temperature = fitted(plain, why_not_calibrated(plan))
+    table = at_temperature(plain, temperature.value)
+    if is_first():
+        entry = {"calibration": card_entry(table, temperature)}
+        amend_card(folder / MODEL_FOLDER, {"temperature": temperature.value, **entry})
     result = summary(table, dataset.reported_split)
+    result["calibration"] = told(temperature) | figures(table, plain, dataset.reported_split)
     if dataset.leaks:
         result["without_leaked"] = without_leaked(table, dataset.reported_split, dataset.leaks)
     result |= {
@@ -287,12 +295,29 @@ def evaluate_trained(
     return result
 
 
+def why_not_calibrated(plan: Plan) -> str:
+    """Why no pictures were set aside for it."""
+    n, needed = plan.selection_pictures, 2 * CALIBRATION_MINIMUM
+    if not plan.config.calibrate:
+        return "--no-calibrate"
+    if n == 0:
+        return "no pictures choose here, so that none were set aside for it"
+    if n < needed:
+        return f"too few pictures to set some aside for it ({n} to choose with, {needed} are needed)"
+    return "the selection pictures of a class, or the groups, do not divide"
+
+
 def settle(folder: Path, result: dict[str, Any], trained: Trained) -> None:
-    """Notes in the figures how the training after them went; its model is not the one that they are of."""
+    """Notes in the figures how the training after them went; its model is not the one that they are of.
+
+    Its temperature is, as it cannot have one of its own. A coverage, which nothing could show, it has not.
+    """
     result["refit"] = trained.refit
     if not trained.interrupted:
         del result["interrupted"]
     if is_first():
+        if trained.refit == "all":
+            amend_card(folder / MODEL_FOLDER, {"temperature": result["calibration"]["temperature"]})
         write_metrics(folder, result)
 
 

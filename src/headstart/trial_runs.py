@@ -55,6 +55,7 @@ class Shared:
                 selection=recipe.selection,
                 workers=config.workers,
                 cache=self.cache,
+                calibrate=config.calibrate,
                 choose_fit=chooses_fit(config, recipe),
                 overrides=config.overrides,
             )

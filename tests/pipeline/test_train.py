@@ -53,6 +53,7 @@ FILES = {
     "predictions.csv",
     "report.html",
     "report.md",
+    "reliability.png",
     "results.csv",
 }
 
@@ -670,7 +671,13 @@ def test_evaluate_gives_the_figures_of_the_run_again(tiny_run: headstart.Run, sh
     assert measured["accuracy"] == tiny_run.metrics["accuracy"]
     folder = Path(measured["folder"])
     assert folder.parent == tiny_run.path / "evaluations"
-    assert files(folder) == {"predictions.csv", "metrics.json", "confusion.png", "leaks.csv"}
+    assert files(folder) == {
+        "predictions.csv",
+        "metrics.json",
+        "confusion.png",
+        "leaks.csv",
+        "reliability.png",
+    }
 
 
 def test_pictures_of_training_are_not_measured_on(

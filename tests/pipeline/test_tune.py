@@ -42,6 +42,7 @@ ORDINARY = {
     "predictions.csv",
     "report.html",
     "report.md",
+    "reliability.png",
     "results.csv",
 }
 

@@ -53,7 +53,7 @@ def audit(
 def findings_on_classes(table: AuditTable) -> list[Finding]:
     """Classes that a part lacks, that are small, or much smaller than others."""
     found = []
-    for split in ("selection", "val", "test"):
+    for split in ("selection", "calibration", "val", "test"):
         present = set(table.labels[table.splits == split].tolist()) - {-1}
         absent = [name for c, name in enumerate(table.classes) if c not in present]
         if present and absent:
@@ -78,7 +78,7 @@ def findings_on_classes(table: AuditTable) -> list[Finding]:
                 "Give them one name, unless they are different things.",
             )
         )
-    training = np.isin(table.splits, ("train", "selection", ""))
+    training = np.isin(table.splits, ("train", "selection", "calibration", ""))
     counts = np.bincount(table.labels[training & (table.labels >= 0)], minlength=len(table.classes))
     small = [f"{table.classes[c]}: {counts[c]}" for c in np.argsort(counts, kind="stable")]
     small = small[int(np.sum(counts == 0)) : int(np.sum(counts < TEST_MINIMUM))]

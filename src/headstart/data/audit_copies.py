@@ -14,7 +14,7 @@ from headstart.data.duplicates import Groups, alike, equal
 from headstart.data.findings import Example, Finding
 
 EVEN = 3.0  # grey values: standard deviation below which a picture has no look to speak of
-KEPT_FIRST = ("test", "val", "selection", "train", "")
+KEPT_FIRST = ("test", "val", "calibration", "selection", "train", "")
 
 LEAVE_OUT = "Leave out all copies but one: --fix-list FILE writes which."
 DECIDE = "Look at each group, decide on its class, and delete the others."

@@ -24,7 +24,7 @@ class AuditTable:
         classes: Names, sorted.
         entries: The n readable pictures.
         labels: Class indices, int64 [n]; -1 where the class is not known.
-        splits: ``train``, ``selection``, ``val``, ``test``, or empty where nobody knows, [n].
+        splits: ``train``, ``selection``, ``calibration``, ``val``, ``test``; empty where nobody knows, [n].
         reported: The part that is reported.
         read: What each of them gave.
         left_out: The other files.

@@ -198,7 +198,7 @@ def check(
     labels = np.array([index.get(entry.class_name, -1) for entry in entries], np.int64)
     given = [entry.split for entry in entries]
     splits, reported, notes = (
-        np.array(given, dtype="<U9"),
+        np.array(given, dtype="<U11"),
         "test" if "test" in given else "val",
         listing.notes,
     )

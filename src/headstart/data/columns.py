@@ -26,7 +26,7 @@ GROUP_NAMES = (
     *("group", "group_id", "patient", "patient_id", "subject", "subject_id", "case", "case_id", "lesion_id"),
     *("series", "series_id", "lot", "lot_id", "specimen", "specimen_id", "donor", "animal_id", "plate"),
 )
-SPLITS = {**SPLIT_NAMES, "selection": "selection"}
+SPLITS = {**SPLIT_NAMES, "selection": "selection", "calibration": "calibration"}
 DISTINCT = 20_000  # values of a column that are told apart
 SAMPLE = 400  # rows that are looked at together, evenly spread
 MOSTLY = 0.8  # of the cells; so many tell what a column is, the others are faults

@@ -224,6 +224,7 @@ def load_dataset(
     cache: Cache | None = None,
     require_split: bool = True,
     fold: tuple[int, int] | None = None,
+    calibrate: bool = True,
     watch: Callable[[int, int], object] | None = None,
     choose_fit: bool = False,
     overrides: Path | None = None,
@@ -247,6 +248,7 @@ def load_dataset(
             nothing is carved, class folders alone are all ``test``, and without ``preprocess.intensity``
             the range of a picture with a high bit depth is guessed from it alone, as in prediction.
         fold: Number, from 1, and count: as for `headstart.data.splits.assign_splits`.
+        calibrate: As for `headstart.data.splits.assign_splits`.
         watch: Called with how many files were read, of how many.
         choose_fit: Whether pictures are padded instead of cropped where `headstart.data.fit` says so of those
             that train; read it from ``pictures.preprocess``.
@@ -292,6 +294,7 @@ def load_dataset(
         selection=selection,
         split_needed=require_split,
         fold=fold,
+        calibrate=calibrate,
     )
     decided: tuple[str, ...] = ()
     if overrides is not None:
@@ -319,6 +322,7 @@ def load_dataset(
                 cache=cache,
                 require_split=require_split,
                 fold=fold,
+                calibrate=calibrate,
                 watch=watch,
                 overrides=overrides,
                 why=long.line("pad"),

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from headstart.data.dataset import Dataset
 from headstart.data.fit import lost_by_class, lost_share
 from headstart.data.pictures import Pictures
+from headstart.data.splits import SPLITS
 from headstart.data.views import Views
 from headstart.fonts import Line, shortened
 from headstart.storage import write_atomic
@@ -91,7 +92,7 @@ def draw_lesson_grid(dataset: Dataset, pictures: Pictures, path: Path, *, name: 
     """
     rows = dataset.indices()
     if dataset.layout != "class-folders":
-        rows = dataset.indices("train", "selection")
+        rows = dataset.indices("train", "selection", "calibration")
         folders = {str(dataset.paths[i]).split("/")[0] for i in dataset.indices("train")}
         rows = rows[[str(dataset.paths[i]).split("/")[0] in folders for i in rows]]
     first = rows[dataset.labels[rows] == 0]
@@ -241,7 +242,7 @@ def _class_heading(page: _Page, class_name: str, note: str, x: int, width: int) 
 
 
 def _summary(dataset: Dataset) -> str:
-    present = [split for split in ("train", "selection", "val", "test") if (dataset.splits == split).any()]
+    present = [split for split in SPLITS if (dataset.splits == split).any()]
     parts = ", ".join(f"{split} {len(dataset.indices(split)):,}" for split in present)
     return f"{len(dataset.classes)} classes · {_counted(len(dataset))} · {parts}"
 

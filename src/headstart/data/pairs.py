@@ -36,7 +36,7 @@ def list_pairs(
     rows: list[Entry] = []
     bad: list[str] = []
     seen: dict[str, int] = {}
-    splits = {**SPLIT_NAMES, "selection": "selection"}
+    splits = {**SPLIT_NAMES, "selection": "selection", "calibration": "calibration"}
     lengths = {len(pair) for pair in pairs if len(pair) in (2, 3)}
     for number, pair in enumerate(pairs):
         if isinstance(pair, str) or len(pair) not in (2, 3):

@@ -21,12 +21,14 @@ from headstart.console import counted
 from headstart.data.review import MINIMUM_TRAIN
 from headstart.errors import DataError
 
-SPLITS = ("train", "selection", "val", "test")
+SPLITS = ("train", "selection", "calibration", "val", "test")
 TEST_MINIMUM = 20  # pictures in every class, for a test part of its own
 CARVE_MINIMUM = 5  # training pictures in every class, for a selection part of its own
 TEST_FRACTION = SELECTION_FRACTION = 0.15
 USUAL_SELECTION = 0.2  # of the training pictures of a given split; of all pictures it is SELECTION_FRACTION
 SMALL_VAL_FRACTION = 0.3
+CALIBRATION_MINIMUM = 100  # pictures for choices, and as many for calibration; see `headstart.calibration`
+NEARLY = 0.8  # of it, where groups do not divide evenly
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Assignment:
     """The split of each picture.
 
     Attributes:
-        splits: ``<U9``, one of `SPLITS`, shape [n].
+        splits: ``<U11``, one of `SPLITS`, shape [n].
         reported: Name of the part that results are reported on: ``test`` or ``val``.
         notes: What was decided, for a person.
     """
@@ -54,6 +56,7 @@ def assign_splits(
     selection: float = 0.2,
     split_needed: bool = True,
     fold: tuple[int, int] | None = None,
+    calibrate: bool = True,
 ) -> Assignment:
     """Completes a given split, or makes one.
 
@@ -63,6 +66,8 @@ def assign_splits(
     * With ``fold``, that fold of the training pictures is reported, as ``val``, and the others train; a given
       test part (or val part without one) is left alone, as ``test``; val beside test serves as selection.
     * Where no selection part exists yet, the fraction ``selection`` of each class of train becomes one.
+    * Of a selection part of 2 x `CALIBRATION_MINIMUM` pictures, half becomes ``calibration``, which chooses
+      nothing; of one that chooses nothing itself (``selection`` 0), all.
 
     Args:
         given: Split of each picture, or empty strings.
@@ -74,12 +79,13 @@ def assign_splits(
         split_needed: False (evaluation of a finished model): without a given split all is ``test``, nothing
             is carved.
         fold: Number, from 1, and count of the folds.
+        calibrate: Whether a part for calibration is set aside.
 
     Raises:
         DataError: HS-DATA-062, the groups are so large that no picture is left to report on; HS-DATA-063,
             there are too few pictures or groups for so many folds.
     """
-    splits = np.array(given, dtype="<U9") if len(given) else np.empty(0, "<U9")
+    splits = np.array(given, dtype="<U11") if len(given) else np.empty(0, "<U11")
     notes: list[str] = []
     if any(groups):
         hashes = keys_of_groups(hashes, groups)
@@ -104,6 +110,8 @@ def assign_splits(
     reported = "test" if "test" in splits and fold is None else "val"
     if split_needed and selection > 0 and "selection" not in splits:
         _carve_selection(splits, labels, hashes, classes, selection, notes)
+    if split_needed and calibrate and "calibration" not in splits:
+        _set_calibration_aside(splits, labels, hashes, classes, selection > 0, notes)
     return Assignment(splits, reported, tuple(notes))
 
 
@@ -286,6 +294,37 @@ def _carve_selection(
     notes.append(f"{taken} of {counts.sum()} training pictures are set aside for choices (selection)")
 
 
+def _set_calibration_aside(
+    splits: NDArray[np.str_],
+    labels: NDArray[np.int64],
+    hashes: Sequence[str],
+    classes: Sequence[str],
+    selects: bool,
+    notes: list[str],
+) -> None:
+    """Makes a part for calibration of pictures that are not needed for choices; else changes nothing."""
+    rows = splits == "selection"
+    counts = np.bincount(labels[rows], minlength=len(classes))
+    if not selects:
+        if counts.sum() >= CALIBRATION_MINIMUM and counts.min() > 0:
+            splits[rows] = "calibration"
+            notes.append(f"the {counts.sum()} pictures that choose nothing calibrate the probabilities")
+        return
+    if counts.sum() < 2 * CALIBRATION_MINIMUM or counts.min() < 2:
+        return
+    parted = splits.copy()
+    _take(parted, labels, hashes, counts // 2, "calibration", source="selection")
+    for part in ("selection", "calibration"):
+        each = np.bincount(labels[parted == part], minlength=len(classes))
+        if each.sum() < NEARLY * CALIBRATION_MINIMUM or each.min() == 0:
+            return
+    splits[:] = parted
+    taken = int((splits == "calibration").sum())
+    notes.append(
+        f"{taken} of the {counts.sum()} selection pictures choose nothing: they calibrate (calibration)"
+    )
+
+
 class _Bundle(NamedTuple):
     """Pictures that stay together.
 
@@ -319,14 +358,15 @@ def _take(
     hashes: Sequence[str],
     wanted: NDArray[np.int64],
     part: str,
+    source: str = "train",
 ) -> None:
-    """Moves about ``wanted`` training pictures of each class to ``part``, whole bundles at a time.
+    """Moves about ``wanted`` pictures of each class from ``source`` to ``part``, whole bundles at a time.
 
     A bundle counts for the class that most of its pictures have, its main one. It is taken if the bundles of
     that class then are nearer to their share than without it. A class that got nothing gets its first bundle
     that leaves half of it.
     """
-    rows = np.flatnonzero(splits == "train")
+    rows = np.flatnonzero(splits == source)
     left = np.bincount(labels[rows], minlength=len(wanted))
     by_main = np.zeros(len(wanted), np.int64)
     for bundle in _bundles(rows, labels, hashes):
@@ -352,7 +392,7 @@ def _take(
             take(bundle)
     if not np.any((taken == 0) & (wanted > 0)):
         return
-    for bundle in _bundles(np.flatnonzero(splits == "train"), labels, hashes):
+    for bundle in _bundles(np.flatnonzero(splits == source), labels, hashes):
         lacking = any(taken[c] == 0 and wanted[c] > 0 for c in bundle.need)
         if lacking and leaves(bundle, 0.5):
             take(bundle)

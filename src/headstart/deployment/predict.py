@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from headstart.console import counted, progress, say, warn
 from headstart.data.images import RANGE_GUESSED, UnreadableImage
 from headstart.data.preprocess import Preprocess
+from headstart.deployment.decision import SEPARATOR, LeastRecall, Sets, sets_for
 from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
 from headstart.errors import DataError, RunError, nearest
 from headstart.evaluation.predictions import ENCODING_ERRORS, boolean_cell, probability_columns
@@ -50,12 +51,14 @@ class Prediction:
         path: The file as given; "" for a picture in memory.
         status: ``ok``, or why there is no answer: ``empty``, ``lfs-pointer``, ``not-an-image``,
             ``truncated``, ``too-large``, ``too-small``, ``unsupported``, ``missing``, ``forbidden``.
-        prediction: Name of the most probable class; None without an answer.
+        prediction: Name of the most probable class, or of the one that `headstart threshold` favours; None
+            without an answer.
         confidence: Its probability 0..1; None without an answer.
         unknown: Whether it is none of the classes; None where the model has no threshold for that.
         probabilities: Class name -> probability, most probable first where only the top was asked for.
         reason: ``status`` in words, "" if ok.
         note: What else should be known (clipped intensities), mostly "".
+        set: Classes that hold the true one with the coverage asked for, most probable first; else None.
     """
 
     path: str
@@ -66,6 +69,7 @@ class Prediction:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     note: str = ""
+    set: tuple[str, ...] | None = None
 
     @property
     def ok(self) -> bool:
@@ -88,6 +92,7 @@ class Counts:
     clipped: int
     depth_guessed: int
     passed_over: int
+    sets: Mapping[str, Any] | None = None  # as asked for, and ``by_size``: pictures by classes in their set
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -99,6 +104,7 @@ class Counts:
             "clipped": self.clipped,
             "depth_guessed": self.depth_guessed,
             "passed_over": self.passed_over,
+            **({} if self.sets is None else {"sets": dict(self.sets)}),
         }
 
 
@@ -122,6 +128,7 @@ class Model:
             self.classes: tuple[str, ...] = tuple(self.card["classes"])
             self.preprocess = Preprocess.from_dict(self.card["preprocess"])
             self.temperature = float(self.card.get("temperature", 1.0))
+            self.least_recall = LeastRecall.from_card(self.card)
         self._network: nn.Module | None = None
         self._lock = threading.Lock()
 
@@ -177,6 +184,7 @@ class Model:
         batch_size: int = BATCH_SIZE,
         top: int | None = None,
         workers: int | None = None,
+        coverage: float | None = None,
     ) -> list[Prediction]:
         """One `Prediction` for each picture, in order; those that cannot be read say why.
 
@@ -186,13 +194,16 @@ class Model:
             batch_size: Pictures per forward pass; it moves probabilities by less than 1e-6.
             top: Keep only so many classes in ``probabilities``; all by default.
             workers: Threads that decode; by default one for each core.
+            coverage: Share of pictures, such as 0.95, whose ``set`` holds the true class.
 
         Raises:
+            ConfigError, RunError: HS-PREDICT-020 to -022, no such coverage can be given.
             DataError: HS-PREDICT-003 to -005, an input of an unknown kind, a folder without pictures.
             ModelError: the weights are damaged or missing.
         """
         listing = listed(inputs)
-        rows = list(self.stream(listing, batch_size=batch_size, top=top, workers=workers))
+        sets = None if coverage is None else self.sets(coverage)
+        rows = list(self.stream(listing, batch_size=batch_size, top=top, workers=workers, sets=sets))
         for line in _remarks(Counter(row.note for row in rows)):
             warn(line)
         return rows
@@ -204,6 +215,7 @@ class Model:
         batch_size: int = BATCH_SIZE,
         top: int | None = None,
         workers: int | None = None,
+        sets: Sets | None = None,
     ) -> Iterator[Prediction]:
         """As `predict`, for listed inputs, as they come; holds a few batches at a time.
 
@@ -231,7 +243,7 @@ class Model:
             for row in softmax(logits, self.temperature):
                 yield from _faults(waiting)
                 path, note = waiting.popleft()
-                yield self._answer(path, row, str(note), top)
+                yield self._answer(path, row, str(note), top, sets)
         yield from _faults(waiting)
 
     def _prepared(self, source: Source) -> tuple[str, str | UnreadableImage, NDArray[np.float32] | None]:
@@ -241,8 +253,20 @@ class Model:
         except UnreadableImage as error:
             return source.path, error, None
 
-    def _answer(self, path: str, row: NDArray[np.float64], note: str, top: int | None) -> Prediction:
-        best = int(row.argmax())
+    def sets(self, coverage: float) -> Sets:
+        """What prediction sets of a coverage rest on.
+
+        Raises:
+            ConfigError, RunError: HS-PREDICT-020 to -022, no such coverage can be given.
+        """
+        with card_entries(self.folder):
+            return sets_for(self.card, coverage, self.folder)
+
+    def _answer(
+        self, path: str, row: NDArray[np.float64], note: str, top: int | None, sets: Sets | None
+    ) -> Prediction:
+        favoured = self.least_recall
+        best = int(row.argmax() if favoured is None else favoured.answers(self.classes, row[None])[0])
         kept = range(len(row)) if top is None else np.argsort(-row, kind="stable")[: max(0, top)]
         return Prediction(
             path,
@@ -250,6 +274,7 @@ class Model:
             confidence=float(row[best]),
             probabilities={self.classes[int(i)]: float(row[i]) for i in kept},
             note=note,
+            set=None if sets is None else sets.of(self.classes, row),
         )
 
     def __repr__(self) -> str:
@@ -307,6 +332,7 @@ def predict_to_csv(
     *,
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
+    coverage: float | None = None,
 ) -> Counts:
     """Predicts all inputs into a table, row by row; the file appears when it is complete.
 
@@ -318,27 +344,42 @@ def predict_to_csv(
         inputs: As for `Model.predict`.
         output: The file; None or "-" for standard output.
         batch_size, workers: As for `Model.predict`.
+        coverage: As for `Model.predict`: a column ``set`` before the probabilities, ``|`` between classes.
 
     Raises:
-        DataError, ModelError: as `Model.predict`.
+        ConfigError, DataError, ModelError, RunError: as `Model.predict`.
         RunError: HS-RUN-001 to -003, the file cannot be written.
     """
     listing = listed(inputs)
     failed: Counter[str] = Counter()
     by_class: Counter[str] = Counter()
     notes: Counter[str] = Counter()
-    rows = model.stream(listing, batch_size=batch_size, workers=workers)
+    sets = None if coverage is None else model.sets(coverage)
+    by_size: Counter[int] = Counter()
+    rows = model.stream(listing, batch_size=batch_size, workers=workers, sets=sets)
     with _opened(output) as file, progress(len(listing.sources), "predicting") as advance:
         writer = csv_writer(file)
-        writer.writerow((*COLUMNS, *probability_columns(model.classes)))
+        more = () if sets is None else ("set",)
+        writer.writerow((*COLUMNS, *more, *probability_columns(model.classes)))
         for row in rows:
-            writer.writerow(_cells(row, model.classes))
+            cells = _cells(row, model.classes)
+            own = () if sets is None else (SEPARATOR.join(row.set or ()),)
+            writer.writerow((*cells[: len(COLUMNS)], *own, *cells[len(COLUMNS) :]))
+            by_size[len(row.set or ())] += 1
             notes[row.note] += 1
             if row.prediction is None:
                 failed[row.status] += 1
             else:
                 by_class[row.prediction] += 1
             advance(1)
+    if model.least_recall is not None:
+        say(model.least_recall.line())
+    if sets is not None:
+        say(sets.line())
+        sizes = [
+            f"{n} with {counted(size, 'class', 'classes')}" for size, n in sorted(by_size.items()) if size
+        ]
+        say(f"sets: {', '.join(sizes) or 'none'}")
     for line in _remarks(notes):
         warn(line)
     if failed:
@@ -357,6 +398,9 @@ def predict_to_csv(
         clipped=notes[CLIPPED],
         depth_guessed=notes[RANGE_GUESSED],
         passed_over=listing.passed_over,
+        sets=None
+        if sets is None
+        else {**sets.to_dict(), "by_size": {str(size): n for size, n in sorted(by_size.items()) if size}},
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from headstart import metrics
 from headstart.console import counted, table, text_width
 from headstart.data.leaked import KINDS, Leak, in_words
+from headstart.evaluation.calibrate import calibration_line
 from headstart.evaluation.predictions import NO_TRUTH, Predictions
 
 WIDE = 0.20  # an interval wider than +-10 points is said first
@@ -173,6 +174,8 @@ def report_lines(result: Summary, *, place: str = "") -> list[str]:
     ):
         if key in result and not (acts and key == "balanced_accuracy"):
             lines.append(f"{label} {with_interval(result[key])}")
+    if "calibration" in result:
+        lines.append(calibration_line(result["calibration"]))
     if result["without_truth"]:
         lines.append(f"{result['without_truth']} pictures without a known class are not counted.")
     lines += ["", *_class_lines(result)]

@@ -20,6 +20,7 @@ from headstart.data.preprocess import Preprocess
 from headstart.data.sources import SourceOptions, command_line
 from headstart.data.splits import SPLITS
 from headstart.errors import DataError
+from headstart.evaluation.calibrate import at_temperature, figures, from_card
 from headstart.evaluation.evaluate import Summary, summary, without_leaked
 from headstart.evaluation.predictions import Predictions
 from headstart.storage import write_atomic
@@ -71,14 +72,15 @@ def predict(
 def write_evaluation(
     folder: Path, table: Predictions, result: dict[str, Any], leaks: Sequence[Leak] = ()
 ) -> None:
-    """``predictions.csv``, ``metrics.json``, ``confusion.png``, and ``leaks.csv`` if there are any."""
-    from headstart.evaluation.plots import draw_confusion
+    """``predictions.csv``, ``metrics.json``, two pictures, and ``leaks.csv`` if there are any."""
+    from headstart.evaluation.plots import draw_confusion, draw_reliability
 
     table.write_csv(folder / "predictions.csv")
     if leaks:
         write_leaks(folder / LEAKS, leaks)
     write_metrics(folder, result)
     draw_confusion(result, folder / "confusion.png")
+    draw_reliability(result["calibration"], folder / "reliability.png")
 
 
 def write_metrics(folder: Path, result: dict[str, Any]) -> None:
@@ -148,12 +150,12 @@ def measure(
             where=dataset.root,
             fix="Give pictures that it has not seen.",
         )
-    table = predict(
-        model, dataset, pictures, ids[fresh], workers=workers or 2, temperature=float(card["temperature"])
-    )
+    plain = predict(model, dataset, pictures, ids[fresh], workers=workers or 2)
+    table = at_temperature(plain, float(card["temperature"]))
     split = dataset.reported_split
     place = f"{split}/" if dataset.layout == "split-folders" else str(dataset.root)
     result = summary(table, split)
+    result["calibration"] = from_card(card) | figures(table, plain, split)
     leaks = leaks_from(seen, dataset, ids[fresh])
     if leaks:
         result["without_leaked"] = without_leaked(table, split, leaks)
@@ -210,5 +212,5 @@ def seen_in_training(run: Path, *, everything: bool = False) -> list[LockRow]:
     """
     if not (run / "dataset.csv").exists():
         return []
-    seen = SPLITS if everything else ("train", "selection")
+    seen = SPLITS if everything else ("train", "selection", "calibration")
     return [row for row in read_lock(run) if row.split in seen]

@@ -1,4 +1,4 @@
-"""Pictures of a run: the confusion matrix and the curves of training.
+"""Pictures of a run: the confusion matrix, reliability, and the curves of training.
 
 Matplotlib's global state is never touched: threads may draw, and a notebook's own figures stay.
 """
@@ -17,6 +17,7 @@ from headstart.errors import MissingExtraError
 from headstart.evaluation.evaluate import printable
 from headstart.evaluation.evaluate import shortened as cut
 from headstart.fonts import legible, matplotlib_families
+from headstart.metrics import wilson_interval
 from headstart.storage import atomic_path
 
 if TYPE_CHECKING:
@@ -130,6 +131,45 @@ def _title(result: Mapping[str, Any]) -> str:
     return (
         f"{result['split']}: accuracy {accuracy['value']:.3f} ({low:.3f} to {high:.3f}), n = {accuracy['n']}"
     )
+
+
+def draw_reliability(calibration: Mapping[str, Any], path: Path) -> None:
+    """Writes accuracy against confidence as PNG, a point for each bin of equally many pictures.
+
+    Grey before, blue after the temperature, with 95 % intervals; points below the diagonal are too sure.
+
+    Args:
+        calibration: From `headstart.evaluation.calibrate.figures`, with ``reason``.
+        path: The PNG file.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        RunError: HS-RUN-001 to -003, the file cannot be written.
+    """
+    families = _families([])
+    figure = _figure(4.6, 4.7)
+    axes = figure.add_axes((0.13, 0.12, 0.82, 0.74))
+    _style(axes, families)
+    axes.plot((0, 1), (0, 1), color="#c3cad1", linewidth=1, zorder=1)
+    drawn = [("after", REPORTED)] if calibration["reason"] else [("before", TRAIN), ("after", REPORTED)]
+    lowest = 1.0
+    for name, colour in drawn:
+        for one in calibration[name]["ece"]["bins"]:
+            low, high = wilson_interval(round(one["accuracy"] * one["n"]), one["n"])
+            x, y = one["confidence"], one["accuracy"]
+            lowest = min(lowest, x, low)
+            axes.plot((x, x), (low, high), color=colour, linewidth=1, alpha=0.5)
+            axes.plot((x,), (y,), marker="o", linestyle="", markersize=4.5, color=colour)
+    least = max(0.0, math.floor(lowest * 10) / 10)
+    axes.set_xlim(least, 1.01)
+    axes.set_ylim(least, 1.01)
+    _plain(axes.set_xlabel("confidence", color=FAINT), families, 9)
+    _plain(axes.set_ylabel("accuracy", color=FAINT), families, 9)
+    n = calibration["after"]["nll"]["n"]
+    how = "not calibrated" if calibration["reason"] else "grey: before, blue: after calibration"
+    _text(figure, (0.13, 0.945), f"confidence and accuracy of {n:,} pictures", families, 10.5, INK)
+    _text(figure, (0.13, 0.9), f"{how}; below the line: too sure", families, 8, FAINT)
+    _save(figure, path)
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, reported: str = "val") -> None:

@@ -352,3 +352,63 @@ def test_too_few_for_so_many_folds() -> None:
     with pytest.raises(DataError) as caught:
         folds_of(np.array([0] * 20 + [1] * 2), hashes(22), ["a", "b"], 5)
     assert "- 'b': 2 pictures in 2 groups, counting each alone as one" in str(caught.value)
+
+
+def parts(assignment: Assignment) -> dict[str, int]:
+    return dict(zip(*map(list, np.unique(assignment.splits, return_counts=True)), strict=True))
+
+
+def test_half_of_a_large_selection_part_is_set_aside_for_calibration() -> None:
+    per_class = [1000, 400]
+    plain, result = assign(per_class, calibrate=False), assign(per_class)
+    assert counts(plain, per_class)["selection"] == [150, 60]
+    assert counts(result, per_class)["selection"] == counts(result, per_class)["calibration"] == [75, 30]
+    for part in ("train", "test"):  # what trains and what is reported stays
+        np.testing.assert_array_equal(result.splits == part, plain.splits == part)
+    assert (
+        result.notes[-1] == "105 of the 210 selection pictures choose nothing: they calibrate (calibration)"
+    )
+
+
+def test_a_small_selection_part_stays_whole() -> None:
+    per_class = [1000, 300]
+    plain, result = assign(per_class, calibrate=False), assign(per_class)
+    assert parts(result)["selection"] == 195
+    np.testing.assert_array_equal(result.splits, plain.splits)
+    assert result.notes == plain.notes
+
+
+def test_a_class_that_cannot_be_in_both_parts_leaves_selection_whole() -> None:
+    given = ["train"] * 20 + ["test"] * 10 + ["val"] * 300 + ["train"] * 20 + ["test"] * 10 + ["val"]
+    result = assign([330, 31], given)
+    assert parts(result) == {"train": 40, "selection": 301, "test": 20}
+
+
+def test_a_val_part_that_chooses_nothing_calibrates() -> None:
+    given = (["train"] * 20 + ["test"] * 10 + ["val"] * 60) * 2
+    assert parts(assign([90, 90], given, selection=0)) == {"train": 40, "calibration": 120, "test": 20}
+    assert parts(assign([90, 90], given, selection=0, calibrate=False))["selection"] == 120
+    few = (["train"] * 20 + ["test"] * 10 + ["val"] * 49) * 2
+    assert parts(assign([79, 79], few, selection=0))["selection"] == 98
+
+
+@given(st.integers(0, 1000), st.integers(2, 8))
+def test_groups_and_copies_neither_choose_and_calibrate(seed: int, size: int) -> None:
+    n, classes = 700, 2
+    labels = np.arange(n) % classes
+    groups = [f"g{(i + seed) // size}" if i < 350 else "" for i in range(n)]
+    names = [f"{i}" if i < 350 else f"copy {i // 3}" for i in range(n)]
+    names = [hashlib.sha256(f"{seed}{name}".encode()).hexdigest() for name in names]
+    result = assign_splits(["train"] * n, labels, names, ("a", "b"), groups=groups, selection=0.5)
+    assert {"selection", "calibration"} <= set(result.splits.tolist())
+    keys = keys_of_groups(names, groups)
+    for key in set(keys):
+        assert len({str(result.splits[i]) for i in range(n) if keys[i] == key}) == 1
+
+
+def test_groups_too_large_to_divide_leave_selection_whole() -> None:
+    labels = np.arange(600) % 2
+    groups = ["big" if i < 400 else f"g{i}" for i in range(600)]
+    given = ["val"] * 440 + ["train"] * 100 + ["test"] * 60
+    result = assign_splits(given, labels, hashes(600), ("a", "b"), groups=groups)
+    assert "calibration" not in result.splits and parts(result)["selection"] == 440
