@@ -229,7 +229,8 @@ def test_no_trial_mirrors_arrows(
     arrows: Path, tmp_path: Path, fields: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("optuna", reason="the extra 'tune' is not installed")
-    views, train = [], Trainer.train
+    views: list[str] = []
+    train = Trainer.train
 
     def noted(self: Trainer) -> Any:
         views.append(self.plan.recipe.augmentation)
