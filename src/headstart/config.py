@@ -250,6 +250,15 @@ class TrainConfig:
             raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults, fix=SEE_HELP)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class CommonConfig(TrainConfig):
+    """What all trainings of `headstart compare` have in common: there, ``--lr`` is a list of its own."""
+
+    lr: Annotated[Rate | None, Parameter(name="--common-lr", show=False)] = None
+    """Learning rate of all of them."""
+
+
 def fold_of(text: str) -> tuple[int, int] | None:
     """Number, from 1, and count of ``2/5``; None if it is no such fold."""
     match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text.replace(" ", ""))
