@@ -206,6 +206,8 @@ def _variant(
     dropped = tuple(
         field for field in NOT_FOR.get(strategy, ()) if field != "lr" and common[field] != defaults[field]
     )
+    if strategy == "scratch" and common["head_init"] == "probe":  # as the config.yaml of a run may say
+        dropped = (*dropped, "head_init")
     values = {**common, **{field: defaults[field] for field in dropped}}
     values |= {"strategy": strategy, "recipe": recipe, "model": model, "lr": rate}
     whole = from_mapping(values)

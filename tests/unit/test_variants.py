@@ -76,6 +76,13 @@ def test_settings_that_a_strategy_does_not_have_are_left_out_and_named() -> None
     assert scratch.dropped == ("freeze",)
 
 
+def test_a_probe_as_the_start_of_the_head_is_not_for_scratch() -> None:
+    finetune, _, scratch = variants(head_init="probe")
+    assert (finetune.config.head_init, scratch.config.head_init) == ("probe", None)
+    assert scratch.dropped == ("head_init",)
+    assert variants(head_init="xavier")[2].config.head_init == "xavier"
+
+
 def test_every_setting_that_is_left_out_would_be_refused() -> None:
     values = {
         "epochs": 2, "lr": 1e-3, "freeze": "stage5", "head_from": ("a=1",), "head_init": "xavier",
