@@ -9,6 +9,8 @@ reason. Leave the machine alone while it runs.
                 the cache of the first run
     lesson      recipe d2l against scratch, ResNet-18's job on the bundled network (hotdog-small)
     published   the lesson itself: needs the network for its pictures and ResNet-18's weights
+    compare     `headstart compare` at its defaults (hotdog-small, 3 seeds): all seconds, and what is said;
+                within 15 minutes on 2 cores
     demo        `headstart demo`
     elpv        `headstart demo` on 5 splits by cells, as published, and 3 by modules; goes on where it was
                 stopped
@@ -51,6 +53,7 @@ from throughput import throughput
 HERE = Path(__file__).parent
 HEADSTART = [sys.executable, "-m", "headstart"]
 SEEDS = range(5)
+COMPARE_LIMIT = 15 * 60  # seconds
 Rows = list[dict[str, Any]]
 
 
@@ -125,6 +128,22 @@ def lesson(data: Path) -> Rows:
     return rows
 
 
+def compare(data: Path) -> Rows:
+    """Fine-tuning, probe and scratch with 3 seeds: the seconds of the whole command, against 15 minutes."""
+    folder = data / "hotdog-small"
+    if not folder.is_dir():
+        return [{"data": "hotdog-small", "not_run": "needs the pictures: --data FOLDER with hotdog-small/"}]
+    with tempfile.TemporaryDirectory() as output:
+        seconds, found = timed(["compare", str(folder), "-o", output, "--json"])
+    limit = {"seconds": round(seconds, 1), "limit": COMPARE_LIMIT, "within": seconds <= COMPARE_LIMIT}
+    rows: Rows = [{"what": "headstart compare, 3 strategies x 3 seeds", "data": folder.name, **limit}]
+    kept = ("variant", "accuracies", "accuracy", "n", "interval_95", "epochs", "pictures_seen")
+    rows += [
+        {**{name: one[name] for name in kept}, "mean_seconds": one["seconds"]} for one in found["variants"]
+    ]
+    return [*rows, *found["differences"]]
+
+
 def published(data: Path) -> Rows:
     commands = [
         "headstart fetch hotdog",
@@ -185,6 +204,7 @@ def summarised(rows: Rows) -> list[str]:
 BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "defaults": defaults,
     "lesson": lesson,
+    "compare": compare,
     "published": published,
     "demo": demo,
     "elpv": elpv,

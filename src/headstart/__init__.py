@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headstart.comparing import compare
+    from headstart.comparison import Compared
     from headstart.config import TrainConfig
     from headstart.data.fetch import fetch
     from headstart.deployment.predict import Model, Prediction, load
@@ -30,6 +32,7 @@ __version__ = "0.1.0"
 
 # Loaded when first used: `import headstart` costs nothing.
 _HOMES = {
+    "Compared": "headstart.comparison",
     "Epoch": "headstart.training.fit",
     "HeadstartError": "headstart.errors",
     "Model": "headstart.deployment.predict",
@@ -37,6 +40,7 @@ _HOMES = {
     "Run": "headstart.run_folder",
     "TrainConfig": "headstart.config",
     "check": "headstart.run_check",
+    "compare": "headstart.comparing",
     "evaluate": "headstart.run_evaluation",
     "fetch": "headstart.data.fetch",
     "label_suspects": "headstart.run_report",
@@ -49,6 +53,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Compared",
     "Epoch",
     "HeadstartError",
     "Model",
@@ -56,6 +61,7 @@ __all__ = [
     "Run",
     "TrainConfig",
     "check",
+    "compare",
     "evaluate",
     "fetch",
     "label_suspects",

@@ -17,6 +17,7 @@ from cyclopts.config import Dict
 
 import headstart
 from headstart import launch
+from headstart.cli_compare import compare
 from headstart.cli_input import Json, Source, exact, file_settings, split_paths, usage_words
 from headstart.cli_output import fail, internal, print_result, say, show_json
 from headstart.cli_pictures import check, show
@@ -113,6 +114,9 @@ def tune(
     if not json:
         say(f"next: headstart predict {run.path} PICTURES")
     return 0
+
+
+app.command(compare)
 
 
 @app.command(alias="val")
@@ -288,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app.config = (
             [Dict({words[0]: file_settings(words)}, source="--config")]
-            if words[:1] in (["train"], ["tune"])
+            if words[:1] in (["train"], ["tune"], ["compare"])
             else []
         )
         code = app(words)

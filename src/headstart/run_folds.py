@@ -172,15 +172,18 @@ def one_fold(
         return Run(own)
     fold = f"{number}/{config.folds}"
     console.say(f"fold {number} of {config.folds}: {own}")
+    exclude = (*config.exclude, *output_in_data(config.output, data))
+    single = dataclasses.replace(config, folds=None, fold=fold, exclude=exclude)
     with console.quiet() if number > 1 else contextlib.nullcontext():
-        if (own / CHECKPOINTS).is_dir():
-            return train(data, TrainConfig(), own, hook)
-        shutil.rmtree(own, ignore_errors=True)  # nothing in it could be gone on with
-        exclude = (*config.exclude, *output_in_data(config.output, data))
-        single = dataclasses.replace(
-            config, folds=None, fold=fold, output=own.parent, name=own.name, exclude=exclude
-        )
-        return train(data, single, None, hook)
+        return run_in(own, data, single, hook, train)
+
+
+def run_in(own: Path, data: Data, config: TrainConfig, hook: EpochHook | None, train: TrainOne) -> Run:
+    """The run of this folder, which has not ended: gone on with, or new."""
+    if (own / CHECKPOINTS).is_dir():
+        return train(data, TrainConfig(), own, hook)
+    shutil.rmtree(own, ignore_errors=True)  # nothing in it could be gone on with
+    return train(data, dataclasses.replace(config, output=own.parent, name=own.name), None, hook)
 
 
 def has_ended(run: Path) -> bool:
@@ -189,8 +192,13 @@ def has_ended(run: Path) -> bool:
     return metrics.is_file() and not json.loads(metrics.read_text(encoding="utf-8")).get("interrupted")
 
 
-def check_same(first: Path, run: Path) -> None:
-    """All folds must be of the same pictures, with the same classes and groups, by which they were dealt.
+def check_same(first: Path, run: Path, called: str = "fold") -> None:
+    """All runs must be of the same pictures, with the same classes and groups, by which folds were dealt.
+
+    Args:
+        first: One of them.
+        run: Another one.
+        called: What a run is to the user.
 
     Raises:
         DataError: HS-DATA-018.
@@ -206,10 +214,10 @@ def check_same(first: Path, run: Path) -> None:
     if one != other:
         raise DataError(
             "HS-DATA-018",
-            "The pictures are not those that the first fold was trained on.",
+            f"The pictures are not those that the first {called} was trained on.",
             where=run,
             details=[f"{len(other - one)} are new or other, {len(one - other)} are gone"],
-            fix="Put them back and delete this fold's folder, or start a new run.",
+            fix=f"Put them back and delete this {called}'s folder, or start a new run.",
         )
 
 

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 from headstart import console
 from headstart.config import TrainConfig
-from headstart.data.augment import AUGMENTATIONS
 from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
-from headstart.data.decoding import available_cpus
 from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
-from headstart.data.views import Views
 from headstart.errors import ModelError
 from headstart.model import zoo
+from headstart.run_features import head_features
 from headstart.run_setup import recipe_and_preprocess, source_model
 
 if TYPE_CHECKING:
@@ -66,12 +64,7 @@ def with_best_size(config: TrainConfig, load: Load, cache: Cache | None) -> Trai
 def probed(config: TrainConfig, size: int, load: Load, cache: Cache | None) -> Sized:
     """The probe at one size."""
     from headstart.model import ranks
-    from headstart.model.classifier import HEAD
-    from headstart.model.features import FrozenPart
-    from headstart.model.inputs import Loader
-    from headstart.model.precision import Format, choose_device, choose_precision
     from headstart.training.balance import ClassSizes, class_weights
-    from headstart.training.frozen_views import EVALUATION, evaluation_keys
     from headstart.training.probe import fit_probe
     from headstart.training.resolution import Sized
 
@@ -80,27 +73,13 @@ def probed(config: TrainConfig, size: int, load: Load, cache: Cache | None) -> S
     recipe, preprocess = recipe_and_preprocess(config)
     source = source_model(config, pretrained=True)
     dataset, pictures = load(preprocess, recipe.selection)
-    device = choose_device(config.device)
-    fmt = Format(device, choose_precision(config.precision, device), config.memory_format or "channels_last")
-    fmt.network(source)
     ids = dataset.indices("train")
-    loader = Loader(pictures.preprocess, fmt, config.workers or available_cpus())
-    views = Views(dataset, pictures, AUGMENTATIONS["none"])
-    with console.progress(len(ids), f"features at {size} pixels") as advance:
-        features = FrozenPart(source, HEAD, loader=loader, cache=cache).activations(
-            views.evaluation,
-            ids,
-            keys=evaluation_keys(dataset, ids),
-            views=EVALUATION,
-            advance=advance,
-        )
+    features = head_features(config, source, dataset, pictures, ids, cache, f"features at {size} pixels")
     labels = dataset.labels[ids]
     acts = ClassSizes.of(labels, dataset.classes).decided(recipe.balance) != "none"
     weights = class_weights(labels, len(dataset.classes))[labels] if acts else None
     soft = None if dataset.soft is None else dataset.targets(ids)
-    probe = fit_probe(
-        features.all(), labels, len(dataset.classes), dataset.groups[ids], weights=weights, soft=soft
-    )
+    probe = fit_probe(features, labels, len(dataset.classes), dataset.groups[ids], weights=weights, soft=soft)
     _, loss, accuracy = min(probe.table, key=lambda row: row[1], default=(0.0, float("nan"), float("nan")))
     loss, accuracy = ranks.agreed((loss, accuracy))
     return Sized(size, loss, accuracy, time.perf_counter() - started)

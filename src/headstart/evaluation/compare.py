@@ -128,6 +128,20 @@ def compare(tables: Mapping[str, Predictions], *, split: str | None = None) -> C
         split: Only the rows of this split; all rows by default.
 
     Raises:
+        RunError: as `on_common_pictures`.
+    """
+    return _compare(*on_common_pictures(tables, split=split))
+
+
+def on_common_pictures(
+    tables: Mapping[str, Predictions], *, split: str | None = None
+) -> tuple[dict[str, NDArray[np.bool_]], list[str]]:
+    """Which of the pictures that all runs answered each of them named right, and what was left aside.
+
+    Returns:
+        Run name -> bool [n], in the same order of pictures; notes for a person.
+
+    Raises:
         RunError: HS-EVAL-003, no picture with a known class is common to all.
     """
     answers: dict[str, dict[str, tuple[str, bool]]] = {}  # run -> path -> (truth, right)
@@ -161,9 +175,8 @@ def compare(tables: Mapping[str, Predictions], *, split: str | None = None) -> C
             fix="Evaluate all of them on the same folder: headstart evaluate RUN DATA",
             details=notes,
         )
-    return _compare(
-        {run: np.array([answer[path][1] for path in common]) for run, answer in answers.items()}, notes
-    )
+    right_of = {run: np.array([answer[path][1] for path in common]) for run, answer in answers.items()}
+    return right_of, notes
 
 
 def _compare(correct: dict[str, NDArray[np.bool_]], notes: list[str]) -> Comparison:
