@@ -18,6 +18,8 @@ reason. Leave the machine alone while it runs.
     throughput  the backbone's forward fed from the cache, beside a bare loop
     check       `headstart check` beside bare decoding of the same JPEGs, a second time, and its search for
                 near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
+    unknown     pictures of held-out classes and of other data sets told from those of known classes, by
+                Mahalanobis distance and k-NN on features (chairs, ants-bees, hotdog-small, brain-mri)
     peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
                 was stopped; needs the extra `bench`. `python benchmarks/report.py` draws its plot and table
     peers-quick the same on ants-bees alone with one seed; only if it is named
@@ -44,6 +46,7 @@ from machine import PEERS, machine
 from peer_cells import peers, peers_quick
 from scale import scale
 from throughput import throughput
+from unknown import unknown
 
 HERE = Path(__file__).parent
 HEADSTART = [sys.executable, "-m", "headstart"]
@@ -189,6 +192,7 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "scale": scale,
     "throughput": throughput,
     "check": check,
+    "unknown": unknown,
     "peers": peers,
     "peers-quick": peers_quick,
 }
@@ -202,9 +206,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="which benchmarks; all by default")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("HEADSTART_BENCHMARK_DATA", "data")))
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(BENCHMARKS)
-    if unknown:
-        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    strange = set(arguments.names) - set(BENCHMARKS)
+    if strange:
+        parser.error(f"no such benchmark: {', '.join(sorted(strange))}")
     for name in arguments.names or [name for name in BENCHMARKS if name not in ON_REQUEST]:
         print(f"{name} ...", flush=True)
         try:

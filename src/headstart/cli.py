@@ -175,9 +175,9 @@ def predict(
     if json:
         show_json({"output": str(output), **counts.to_dict()})
     elif output is not None:
-        say(
-            f"{output}: {counts.rows} rows, {', '.join(f'{n} {name}' for name, n in counts.by_class.items())}"
-        )
+        flagged = f"; {counts.unknown} flagged as unknown" * (model.detector is not None)
+        named = ", ".join(f"{n} {name}" for name, n in counts.by_class.items())
+        say(f"{output}: {counts.rows} rows, {named}{flagged}")
     return 1 if counts.failed and (strict or not counts.ok) else 0
 
 

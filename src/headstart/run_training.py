@@ -17,12 +17,14 @@ from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.data.sources import Data
+from headstart.data.splits import SPLITS
 from headstart.epoch_log import EpochLog, as_csv
 from headstart.evaluation.evaluate import summary, without_leaked
-from headstart.evaluation.measure import predict, write_evaluation, write_metrics
+from headstart.evaluation.measure import answers, table_of, write_evaluation, write_metrics
 from headstart.model.card import MODEL_FOLDER
 from headstart.run_folder import CHECKPOINTS, CONFIG, write_config
 from headstart.run_processes import is_first, load_together
+from headstart.run_unknown import facts_of, fit_detector
 from headstart.storage import write_atomic
 
 if TYPE_CHECKING:
@@ -258,8 +260,14 @@ def evaluate_trained(
     saved = load_saved(folder, model)
     held_out = [dataset.reported_split] + ["selection"] * (trained.refit != "train")
     ids = np.concatenate([dataset.indices(split) for split in held_out])
-    table = predict(saved.to(plan.fmt.device), dataset, pictures, ids, workers=plan.workers)
+    found = answers(saved.to(plan.fmt.device), pictures, pictures.preprocess, ids, workers=plan.workers)
+    set_aside = dataset.splits[ids] == "selection"
+    used = dataset.indices(*(["train", "selection"] if trained.refit == "train" else ["train"]))
+    held = ids[set_aside], found.features[set_aside]
+    detector = fit_detector(folder, saved, dataset, pictures, plan, used, held)
+    table = table_of(saved, dataset, ids, found, detector=detector)
     result = summary(table, dataset.reported_split)
+    result["unknown"] = facts_of(folder, detector, dataset, plan, table)
     if dataset.leaks:
         result["without_leaked"] = without_leaked(table, dataset.reported_split, dataset.leaks)
     result |= {
@@ -280,8 +288,20 @@ def evaluate_trained(
     return result
 
 
-def settle(folder: Path, result: dict[str, Any], trained: Trained) -> None:
+def settle(
+    folder: Path,
+    result: dict[str, Any],
+    trained: Trained,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    plan: Plan,
+) -> None:
     """Notes in the figures how the training after them went; its model is not the one that they are of."""
+    if trained.refit == "all":  # other weights have other features
+        saved, none = load_saved(folder, model).to(plan.fmt.device), np.zeros(0, np.int64)
+        held = none, np.zeros((0, saved.num_features), np.float32)
+        fit_detector(folder, saved, dataset, pictures, plan, dataset.indices(*SPLITS), held)
     result["refit"] = trained.refit
     if not trained.interrupted:
         del result["interrupted"]

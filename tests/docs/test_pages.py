@@ -30,6 +30,7 @@ RUN_BLOCKS = {
     "docs/guide/reproducibility.md": 6,
     "docs/guide/splits.md": 6,
     "docs/guide/tuning.md": 4,
+    "docs/guide/unknown.md": 1,
     "docs/quickstart.md": 3,
 }
 """Blocks that run on each page; a page without any is not listed."""

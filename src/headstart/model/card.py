@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import ModelError
+from headstart.storage import write_atomic
 
 FORMAT_VERSION = 1
 MODEL_FOLDER = "model"  # of a run
@@ -64,6 +65,17 @@ def card_entries(folder: Path) -> Iterator[None]:
             where=folder / CARD,
             fix="Copy the whole model/ folder again.",
         ) from error
+
+
+def add_to_card(folder: Path, entries: Card) -> None:
+    """Writes further entries into the card of a bundle.
+
+    Raises:
+        ModelError: as `read_card`.
+        RunError: HS-RUN-001 to -003.
+    """
+    card = read_card(folder) | entries
+    write_atomic(folder / CARD, json.dumps(card, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def read_card(folder: Path) -> Card:
