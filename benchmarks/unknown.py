@@ -1,8 +1,8 @@
 """How well distances of features tell pictures of other things: held-out classes and foreign pictures.
 
 Each class of `chairs` is held out in turn; the pictures of the others are split into those that make the
-statistics, those that set the threshold and those that test both. Foreign pictures are those of the other data
-sets. Features are those of the bundled network in fp32, so that no training differs between the scores.
+statistics, those that set the threshold and those that test both. Foreign pictures are those of the other
+data sets. Features are those of the bundled network in fp32, so that no training differs between scores.
 """
 
 from __future__ import annotations

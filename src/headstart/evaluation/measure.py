@@ -15,7 +15,6 @@ from headstart import console
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.leaked import LEAKS, Leak, write_leaks
 from headstart.data.lock import LockRow, read_lock
-from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
 from headstart.data.sources import SourceOptions, command_line
 from headstart.data.splits import SPLITS
