@@ -108,7 +108,7 @@ class Familiar:
         np.add.at(means, member, rows)
         means /= counts[:, None]
         centred = rows - means[member]
-        n, d = centred.shape
+        d = centred.shape[1]
         share = shrinkage(centred)
         variances, widest = axes(centred)
         common = share * float(variances.sum()) / d
