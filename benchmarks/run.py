@@ -22,6 +22,8 @@ reason. Leave the machine alone while it runs.
                 near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
     labels      5 % flipped labels (chairs, a probe): the share that stands in the first tenth of
                 `headstart suspects`, 3 draws
+    unknown     pictures of held-out classes and of other data sets told from those of known classes, by
+                Mahalanobis distance and k-NN on features (chairs, ants-bees, hotdog-small, brain-mri)
     peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
                 was stopped; needs the extra `bench`. `python benchmarks/report.py` draws its plot and table
     peers-quick the same on ants-bees alone with one seed; only if it is named
@@ -49,6 +51,7 @@ from machine import PEERS, machine
 from peer_cells import peers, peers_quick
 from scale import scale
 from throughput import throughput
+from unknown import unknown
 
 HERE = Path(__file__).parent
 HEADSTART = [sys.executable, "-m", "headstart"]
@@ -213,6 +216,7 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "throughput": throughput,
     "check": check,
     "labels": labels,
+    "unknown": unknown,
     "peers": peers,
     "peers-quick": peers_quick,
 }
@@ -226,9 +230,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="which benchmarks; all by default")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("HEADSTART_BENCHMARK_DATA", "data")))
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(BENCHMARKS)
-    if unknown:
-        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    strange = set(arguments.names) - set(BENCHMARKS)
+    if strange:
+        parser.error(f"no such benchmark: {', '.join(sorted(strange))}")
     for name in arguments.names or [name for name in BENCHMARKS if name not in ON_REQUEST]:
         print(f"{name} ...", flush=True)
         try:

@@ -21,7 +21,7 @@ from headstart.cli_compare import compare
 from headstart.cli_input import Json, Source, exact, file_settings, split_paths, usage_words
 from headstart.cli_output import fail, internal, print_result, say, show_json
 from headstart.cli_pictures import check, show
-from headstart.cli_report import report, suspects, threshold
+from headstart.cli_report import explain, report, suspects, threshold
 from headstart.config import TrainConfig
 from headstart.errors import HeadstartError, UsageError
 
@@ -188,13 +188,14 @@ def predict(
     if json:
         show_json({"output": str(output), **counts.to_dict()})
     elif output is not None:
-        say(
-            f"{output}: {counts.rows} rows, {', '.join(f'{n} {name}' for name, n in counts.by_class.items())}"
-        )
+        flagged = f"; {counts.unknown} flagged as unknown" * (model.detector is not None)
+        named = ", ".join(f"{n} {name}" for name, n in counts.by_class.items())
+        say(f"{output}: {counts.rows} rows, {named}{flagged}")
     return 1 if counts.failed and (strict or not counts.ok) else 0
 
 
 app.command(threshold)
+app.command(explain)
 app.command(show)
 app.command(check)
 

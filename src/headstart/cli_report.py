@@ -1,4 +1,4 @@
-"""The commands on what a run has found: `headstart report`, `suspects` and `threshold`."""
+"""The commands on what a run has found: `headstart report`, `suspects`, `threshold` and `explain`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cyclopts import Parameter
 import headstart
 from headstart.cli_input import Json
 from headstart.cli_output import print_result, say, show_json
+from headstart.errors import UsageError
 
 
 def report(
@@ -83,3 +84,37 @@ def threshold(run: Path, /, *, min_recall: str | None = None, json: Json = False
     if json:
         show_json(found)
     return 0
+
+
+def explain(
+    run: Path,
+    /,
+    *paths: Path,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("explained"),
+    of: str | None = None,
+    device: str | None = None,
+    json: Json = False,
+) -> int:
+    """Draw where the model looks: each picture as the network sees it, and its heat map.
+
+    Args:
+        run: Folder of a run.
+        paths: Pictures, and folders to go through recursively.
+        output: Folder for the drawings, NAME.heat.png; no file in it is overwritten.
+        of: Class that the heat speaks for. Default: the one that the model names.
+        device: cpu, cuda, cuda:1, mps.
+        json: Print a row for each picture as one JSON object.
+    """
+    from headstart.run_explain import explain as draw
+
+    if not paths:
+        raise UsageError(
+            "HS-USAGE-003", "No pictures were given.", fix="headstart explain RUN PICTURE_OR_FOLDER..."
+        )
+    rows = draw(run, paths, output, of=of, device=device)
+    if json:
+        show_json({"pictures": rows})
+    else:
+        for row in rows:
+            say(f"{row['path']}: {row['prediction'] or row['reason']}, {row['file'] or 'not drawn'}")
+    return 0 if any(row["file"] for row in rows) else 1

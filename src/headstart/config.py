@@ -126,6 +126,14 @@ class TrainConfig:
     """Train once more after the choice: train, with the selection part too, where fine-tuning won; all, with
     every picture, after the result was measured. Default: none, or train where a budget allows."""
 
+    false_rejects: float = 0.05
+    """Share of pictures of your classes that may be flagged as unknown, above 0, up to 0.5: less of it lets
+    more pictures of other things pass."""
+
+    other: Path | None = None
+    """Folder with pictures of none of your classes: how many of them are flagged as unknown is reported. They
+    neither train nor decide anything."""
+
     precision: Precision | None = None
     """Number format of training: fp32 or bf16. Default: bf16 where this processor computes in it."""
 
@@ -234,6 +242,7 @@ class TrainConfig:
                     self.fold,
                     self.fold is None or fold_of(self.fold) is not None,
                 ),
+                ("false_rejects", "above 0, up to 0.5", self.false_rejects, 0 < self.false_rejects <= 0.5),
                 ("threads", "1 or more", self.threads, self.threads is None or self.threads >= 1),
                 ("workers", "1 or more", self.workers, self.workers is None or self.workers >= 1),
                 ("seed", "0 or more", self.seed, self.seed >= 0),

@@ -66,6 +66,7 @@ from headstart.run_setup import (
     target_model,
 )
 from headstart.run_training import carry_out, evaluate_trained, once_more, settle
+from headstart.run_unknown import other_in_data
 from headstart.training.recipes import chooses_fit
 
 DEFAULTS = to_mapping(TrainConfig())
@@ -145,7 +146,7 @@ def _train(
         data = required(data)
         place, output = run_folder(config, data), config.output
     config = dataclasses.replace(config, device=own_device(config.device))
-    own_output = output_in_data(output, data)
+    own_output = (*output_in_data(output, data), *other_in_data(config, data))
     require_training_packages()
     started = time.perf_counter()
     budget = budget_of(config, started)
@@ -227,7 +228,7 @@ def _train(
             result = evaluate_trained(folder, model, dataset, pictures, plan, trained, started, more=more)
             if more:
                 trained = once_more(SPLITS, untrained, trained, *parts)
-                settle(folder, result, trained)
+                settle(folder, result, trained, model, dataset, pictures, plan)
         if not trained.interrupted and is_first():
             unmark_folder(folder)
             discard_lock(folder)

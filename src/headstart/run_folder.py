@@ -268,17 +268,25 @@ def output_in_data(output: Path, data: Data) -> tuple[str, ...]:
     Raises:
         ConfigError: HS-CONFIG-009, it is the data folder itself.
     """
-    if not isinstance(data, str | PathLike) or is_address(data):
-        return ()
-    root, place = Path(data).expanduser().resolve(), output.resolve()
-    if place == root:
+    pattern = inside(output, data)
+    if pattern == "":
         raise ConfigError(
             "HS-CONFIG-009",
             "The output folder is the data folder: the runs would be taken for classes.",
             where=output,
             fix="Choose another folder with --output.",
         )
-    return (escape(place.relative_to(root).as_posix()),) if root in place.parents else ()
+    return () if pattern is None else (pattern,)
+
+
+def inside(folder: Path, data: Data) -> str | None:
+    """The pattern of a folder inside the data folder; "" if it is the same, None if it lies elsewhere."""
+    if not isinstance(data, str | PathLike) or is_address(data):
+        return None
+    root, place = Path(data).expanduser().resolve(), folder.expanduser().resolve()
+    if place == root:
+        return ""
+    return escape(place.relative_to(root).as_posix()) if root in place.parents else None
 
 
 def claim(output: Path, name: str) -> Path:

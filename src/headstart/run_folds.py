@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from headstart import console
 from headstart.config import TrainConfig, read_yaml, to_mapping, with_absolute_paths
@@ -233,6 +234,8 @@ def pooled(runs: Sequence[Path]) -> tuple[dict[str, Any], Predictions, tuple[Lea
         splits=[REPORTED] * len(paths),
         truth=np.concatenate([table.truth for table in tables])[order],
         probabilities=np.concatenate([table.probabilities for table in tables])[order],
+        unknown=column_of([table.unknown for table in tables], order),
+        unknown_score=column_of([table.unknown_score for table in tables], order),
     )
     leaks = tuple(sorted(leak for run in runs for leak in read_leaks(run)))
     result = summary(table, REPORTED)
@@ -261,6 +264,9 @@ def pooled(runs: Sequence[Path]) -> tuple[dict[str, Any], Predictions, tuple[Lea
     }
     if len(acted := {one["balance"] for one in figures}) == 1:  # it follows the pictures that train
         result["balance"] = acted.pop()
+    if table.unknown is not None:
+        asked = figures[0]["unknown"]
+        result["unknown"] = {name: asked[name] for name in ("score", "false_rejects", "fitted_on")}
     return result, table, leaks
 
 
@@ -294,6 +300,12 @@ def pooled_calibration(tables: Sequence[Predictions], metrics: Sequence[dict[str
         "reason": found[0]["reason"] if all(one["reason"] for one in found) else "",
         **calibration_figures(after, before, REPORTED),
     }
+
+
+def column_of(columns: Sequence[NDArray[Any] | None], order: NDArray[np.int64]) -> NDArray[Any] | None:
+    """A column of all tables in this order; None where one of them lacks it."""
+    whole = [column for column in columns if column is not None]
+    return np.concatenate(whole)[order] if len(whole) == len(columns) else None
 
 
 def result_lines(result: dict[str, Any], folder: Path) -> list[str]:

@@ -17,15 +17,16 @@ from headstart.data.cache import Cache
 from headstart.data.dataset import Dataset
 from headstart.data.pictures import Pictures
 from headstart.data.sources import Data
-from headstart.data.splits import CALIBRATION_MINIMUM
+from headstart.data.splits import CALIBRATION_MINIMUM, SPLITS
 from headstart.epoch_log import EpochLog, as_csv
 from headstart.evaluation.calibrate import at_temperature, card_entry, figures, fitted, told
 from headstart.evaluation.evaluate import summary, without_leaked
-from headstart.evaluation.measure import predict, write_evaluation, write_metrics
+from headstart.evaluation.measure import answers, table_of, write_evaluation, write_metrics
 from headstart.model.card import MODEL_FOLDER, amend_card
 from headstart.run_folder import CHECKPOINTS, CONFIG, write_config
 from headstart.run_processes import is_first, load_together
 from headstart.run_suspects import write_out_of_fold
+from headstart.run_unknown import facts_of, fit_detector
 from headstart.storage import write_atomic
 
 if TYPE_CHECKING:
@@ -266,7 +267,12 @@ def evaluate_trained(
     saved = load_saved(folder, model)
     held_out = [dataset.reported_split, "calibration"] + ["selection"] * (trained.refit != "train")
     ids = np.concatenate([dataset.indices(split) for split in held_out])
-    plain = predict(saved.to(plan.fmt.device), dataset, pictures, ids, workers=plan.workers)
+    found = answers(saved.to(plan.fmt.device), pictures, pictures.preprocess, ids, workers=plan.workers)
+    set_aside = np.isin(dataset.splits[ids], ("selection", "calibration"))
+    used = dataset.indices(*(["train", "selection"] if trained.refit == "train" else ["train"]))
+    held = ids[set_aside], found.features[set_aside]
+    detector = fit_detector(folder, saved, dataset, pictures, plan, used, held)
+    plain = table_of(saved, dataset, ids, found, detector=detector)
     temperature = fitted(plain, why_not_calibrated(plan))
     table = at_temperature(plain, temperature.value)
     if is_first():
@@ -274,6 +280,7 @@ def evaluate_trained(
         amend_card(folder / MODEL_FOLDER, {"temperature": temperature.value, **entry})
     result = summary(table, dataset.reported_split)
     result["calibration"] = told(temperature) | figures(table, plain, dataset.reported_split)
+    result["unknown"] = facts_of(folder, detector, dataset, plan, table)
     if dataset.leaks:
         result["without_leaked"] = without_leaked(table, dataset.reported_split, dataset.leaks)
     result |= {
@@ -307,11 +314,23 @@ def why_not_calibrated(plan: Plan) -> str:
     return "the selection pictures of a class, or the groups, do not divide"
 
 
-def settle(folder: Path, result: dict[str, Any], trained: Trained) -> None:
+def settle(
+    folder: Path,
+    result: dict[str, Any],
+    trained: Trained,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    plan: Plan,
+) -> None:
     """Notes in the figures how the training after them went; its model is not the one that they are of.
 
     Its temperature is, as it cannot have one of its own. A coverage, which nothing could show, it has not.
     """
+    if trained.refit == "all":  # other weights have other features
+        saved, none = load_saved(folder, model).to(plan.fmt.device), np.zeros(0, np.int64)
+        held = none, np.zeros((0, saved.num_features), np.float32)
+        fit_detector(folder, saved, dataset, pictures, plan, dataset.indices(*SPLITS), held)
     result["refit"] = trained.refit
     if not trained.interrupted:
         del result["interrupted"]

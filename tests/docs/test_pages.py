@@ -24,6 +24,7 @@ RUN_BLOCKS = {
     "docs/guide/comparing.md": 4,
     "docs/guide/data.md": 7,
     "docs/guide/evaluating.md": 6,
+    "docs/guide/explaining.md": 2,
     "docs/guide/freezing.md": 3,
     "docs/guide/models.md": 3,
     "docs/guide/python.md": 7,
@@ -32,6 +33,7 @@ RUN_BLOCKS = {
     "docs/guide/reports.md": 4,
     "docs/guide/splits.md": 6,
     "docs/guide/tuning.md": 4,
+    "docs/guide/unknown.md": 1,
     "docs/quickstart.md": 3,
 }
 """Blocks that run on each page; a page without any is not listed."""

@@ -219,7 +219,7 @@ FAULTS: list[Fault] = [
         "predictions that were edited",
         replaced("predictions.csv", "path,", "file,"),
         "HS-EVAL-002: The table of predictions cannot be used: its columns are not "
-        "path,split,truth,prediction,confidence,unknown,prob:CLASS.\n"
+        "path,split,truth,prediction,confidence,unknown,unknown_score,prob:CLASS.\n"
         "  where: run/predictions.csv\n"
         "  to do: It was changed by hand or by another program. Measure the run on pictures: "
         "headstart evaluate RUN DATA",

@@ -105,7 +105,9 @@ def test_the_tables(lite0_run: headstart.Run, shapes_folder: Path) -> None:
     assert {row["split"] for row in table} == {"train", "selection", "test"}
     assert {row["status"] for row in table} == {"ok"}
     header = (lite0_run.path / "predictions.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header == ("path,split,truth,prediction,confidence,unknown,prob:dots,prob:rings,prob:stripes")
+    assert header == (
+        "path,split,truth,prediction,confidence,unknown,unknown_score,prob:dots,prob:rings,prob:stripes"
+    )
 
 
 def test_all_figures_come_from_the_predictions(lite0_run: headstart.Run) -> None:
@@ -765,8 +767,8 @@ def test_predict_writes_a_row_for_each_picture(
     counts = json.loads(done.out)
     assert (counts["rows"], counts["ok"], counts["passed_over"]) == (4, 2, 1)
     rows = rows_of(out)
-    assert list(rows[0])[:5] == ["path", "status", "prediction", "confidence", "unknown"]
-    assert list(rows[0])[5:] == [f"prob:{name}" for name in KINDS]
+    assert list(rows[0])[:6] == ["path", "status", "prediction", "confidence", "unknown", "unknown_score"]
+    assert list(rows[0])[6:] == [f"prob:{name}" for name in KINDS]
     by_name = {Path(row["path"]).name: row for row in rows}
     assert by_name["a.png"]["status"] == by_name["b.jpg"]["status"] == "ok"
     assert by_name["a.png"]["prediction"] == "dots"

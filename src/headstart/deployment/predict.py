@@ -29,18 +29,24 @@ from headstart.data.preprocess import Preprocess
 from headstart.deployment.decision import SEPARATOR, LeastRecall, Sets, sets_for
 from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
 from headstart.errors import DataError, RunError, nearest
-from headstart.evaluation.predictions import ENCODING_ERRORS, boolean_cell, probability_columns
+from headstart.evaluation.predictions import (
+    ENCODING_ERRORS,
+    boolean_cell,
+    number_cell,
+    probability_columns,
+)
+from headstart.evaluation.unknown import load_detector
 from headstart.model.card import CARD, MODEL_FOLDER, card_entries, card_path, has_model, read_card
 from headstart.storage import atomic_path, csv_writer
 
 if TYPE_CHECKING:
-    from torch import nn
+    from headstart.model.classifier import Classifier
 
 __all__ = ["Counts", "Input", "Inputs", "Model", "Prediction", "load", "predict_to_csv"]
 
 OK = "ok"
 BATCH_SIZE = 32
-COLUMNS = ("path", "status", "prediction", "confidence", "unknown")
+COLUMNS = ("path", "status", "prediction", "confidence", "unknown", "unknown_score")
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Prediction:
             without an answer.
         confidence: Its probability 0..1; None without an answer.
         unknown: Whether it is none of the classes; None where the model has no threshold for that.
+        unknown_score: How far it lies from the nearest class, the threshold being 1; None as above.
         probabilities: Class name -> probability, most probable first where only the top was asked for.
         reason: ``status`` in words, "" if ok.
         note: What else should be known (clipped intensities), mostly "".
@@ -66,6 +73,7 @@ class Prediction:
     prediction: str | None = None
     confidence: float | None = None
     unknown: bool | None = None
+    unknown_score: float | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     note: str = ""
@@ -89,6 +97,7 @@ class Counts:
     ok: int
     failed: Mapping[str, int]
     by_class: Mapping[str, int]
+    unknown: int
     clipped: int
     depth_guessed: int
     passed_over: int
@@ -101,6 +110,7 @@ class Counts:
             "ok": self.ok,
             "failed": dict(self.failed),
             "by_class": dict(self.by_class),
+            "unknown": self.unknown,
             "clipped": self.clipped,
             "depth_guessed": self.depth_guessed,
             "passed_over": self.passed_over,
@@ -117,7 +127,7 @@ class Model:
 
     Raises:
         ModelError: HS-MODEL-011, the model card cannot be used; HS-MODEL-013, it was made by a later
-            headstart.
+            headstart; HS-PREDICT-030, what tells unknown pictures cannot be used.
     """
 
     def __init__(self, folder: Path, *, device: str | None = None) -> None:
@@ -129,11 +139,12 @@ class Model:
             self.preprocess = Preprocess.from_dict(self.card["preprocess"])
             self.temperature = float(self.card.get("temperature", 1.0))
             self.least_recall = LeastRecall.from_card(self.card)
-        self._network: nn.Module | None = None
+            self.detector = load_detector(folder, self.card)
+        self._network: Classifier | None = None
         self._lock = threading.Lock()
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> Classifier:
         """The torch module in evaluation mode, fp32; loaded when first needed.
 
         Raises:
@@ -223,7 +234,7 @@ class Model:
         """
         if not listing.sources:
             return
-        from headstart.model.forward import batched_logits, prefetched, softmax
+        from headstart.model.forward import batched_answers, prefetched, softmax
 
         outcomes = prefetched(
             self._prepared,
@@ -239,11 +250,12 @@ class Model:
                 if array is not None:
                     yield array
 
-        for logits in batched_logits(self.network, readable(), batch_size=batch_size):
-            for row in softmax(logits, self.temperature):
+        for logits, features in batched_answers(self.network, readable(), batch_size=batch_size):
+            scores = [None] * len(logits) if self.detector is None else self.detector.scores(features)
+            for row, score in zip(softmax(logits, self.temperature), scores, strict=True):
                 yield from _faults(waiting)
                 path, note = waiting.popleft()
-                yield self._answer(path, row, str(note), top, sets)
+                yield self._answer(path, row, score, str(note), top, sets)
         yield from _faults(waiting)
 
     def _prepared(self, source: Source) -> tuple[str, str | UnreadableImage, NDArray[np.float32] | None]:
@@ -263,7 +275,13 @@ class Model:
             return sets_for(self.card, coverage, self.folder)
 
     def _answer(
-        self, path: str, row: NDArray[np.float64], note: str, top: int | None, sets: Sets | None
+        self,
+        path: str,
+        row: NDArray[np.float64],
+        score: float | None,
+        note: str,
+        top: int | None,
+        sets: Sets | None,
     ) -> Prediction:
         favoured = self.least_recall
         best = int(row.argmax() if favoured is None else favoured.answers(self.classes, row[None])[0])
@@ -272,6 +290,8 @@ class Model:
             path,
             prediction=self.classes[best],
             confidence=float(row[best]),
+            unknown=None if score is None else bool(score > 1),
+            unknown_score=None if score is None else float(score),
             probabilities={self.classes[int(i)]: float(row[i]) for i in kept},
             note=note,
             set=None if sets is None else sets.of(self.classes, row),
@@ -336,8 +356,8 @@ def predict_to_csv(
 ) -> Counts:
     """Predicts all inputs into a table, row by row; the file appears when it is complete.
 
-    Columns: ``path,status,prediction,confidence,unknown`` then ``prob:CLASS`` for each class. An
-    unreadable picture has ``kind: reason`` as its status and empty cells. Floats round-trip.
+    Columns: ``path,status,prediction,confidence,unknown,unknown_score`` then ``prob:CLASS`` for each class.
+    An unreadable picture has ``kind: reason`` as its status and empty cells. Floats round-trip.
 
     Args:
         model: From `load`.
@@ -353,6 +373,7 @@ def predict_to_csv(
     listing = listed(inputs)
     failed: Counter[str] = Counter()
     by_class: Counter[str] = Counter()
+    unknown = 0
     notes: Counter[str] = Counter()
     sets = None if coverage is None else model.sets(coverage)
     by_size: Counter[int] = Counter()
@@ -371,6 +392,7 @@ def predict_to_csv(
                 failed[row.status] += 1
             else:
                 by_class[row.prediction] += 1
+                unknown += bool(row.unknown)
             advance(1)
     if model.least_recall is not None:
         say(model.least_recall.line())
@@ -395,6 +417,7 @@ def predict_to_csv(
         ok=by_class.total(),
         failed=dict(failed),
         by_class={name: by_class[name] for name in model.classes if by_class[name]},
+        unknown=unknown,
         clipped=notes[CLIPPED],
         depth_guessed=notes[RANGE_GUESSED],
         passed_over=listing.passed_over,
@@ -407,9 +430,10 @@ def predict_to_csv(
 def _cells(row: Prediction, classes: tuple[str, ...]) -> tuple[str, ...]:
     if row.confidence is None:
         status = f"{row.status}: {row.reason.removeprefix(row.status.replace('-', ' ') + ': ')}"
-        return row.path, status, "", "", "", *("" for _ in classes)
+        return row.path, status, "", "", "", "", *("" for _ in classes)
     numbers = (repr(row.probabilities[name]) for name in classes)
-    return row.path, OK, str(row.prediction), repr(row.confidence), boolean_cell(row.unknown), *numbers
+    told = boolean_cell(row.unknown), number_cell(row.unknown_score)
+    return row.path, OK, str(row.prediction), repr(row.confidence), *told, *numbers
 
 
 @contextlib.contextmanager

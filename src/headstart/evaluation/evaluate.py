@@ -33,7 +33,8 @@ def summary(predictions: Predictions, split: str, *, selected_on: bool = False) 
 
     Returns:
         ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``nll``, ``brier`` (and ``auc`` for two
-        classes, ``top_5_accuracy`` for more than five) as ``{"value", "n", "interval_95"}``;
+        classes, ``top_5_accuracy`` for more than five, ``false_rejects`` where pictures are told to be
+        unknown: the share of them, all of which have a class) as ``{"value", "n", "interval_95"}``;
         ``per_class`` by name; ``confusion_matrix`` [truth][prediction]; ``majority_baseline``;
         ``constant_prediction``, the class' name if every answer was the same.
     """
@@ -72,6 +73,9 @@ def summary(predictions: Predictions, split: str, *, selected_on: bool = False) 
         result[f"top_{TOP_K}_accuracy"] = figure(
             hits / n if n else math.nan, metrics.wilson_interval(hits, n)
         )
+    if rows.unknown is not None:
+        flagged = int(rows.unknown.sum())
+        result["false_rejects"] = figure(flagged / n if n else math.nan, metrics.wilson_interval(flagged, n))
     result["per_class"] = {
         name: {
             "precision": _defined(scores.precision[i]),
@@ -176,6 +180,8 @@ def report_lines(result: Summary, *, place: str = "") -> list[str]:
             lines.append(f"{label} {with_interval(result[key])}")
     if "calibration" in result:
         lines.append(calibration_line(result["calibration"]))
+    if "false_rejects" in result:
+        lines += _unknown_lines(result)
     if result["without_truth"]:
         lines.append(f"{result['without_truth']} pictures without a known class are not counted.")
     lines += ["", *_class_lines(result)]
@@ -192,6 +198,19 @@ def _leak_line(without: Summary) -> str:
     if not without["accuracy"]["n"]:
         return f"warning: these are {said}: no picture is left to say how good the model is on new ones"
     return f"accuracy {with_interval(without['accuracy'])} without {said}"
+
+
+def _unknown_lines(result: Summary) -> list[str]:
+    """How many pictures of the classes count as unknown, and how many of others do."""
+    facts = result.get("unknown", {})
+    asked, other = facts.get("false_rejects"), facts.get("other")
+    meant = "" if asked is None else f", meant to be at most {asked:g}"
+    lines = [f"flagged as unknown, though of a known class: {with_interval(result['false_rejects'])}{meant}"]
+    if other:
+        n, flagged = other["n"], other["flagged"]
+        figure = {"value": flagged / n, "n": n, "interval_95": metrics.wilson_interval(flagged, n)}
+        lines.append(f"flagged as unknown of --other: {with_interval(figure)}")
+    return lines
 
 
 def with_interval(figure: dict[str, Any]) -> str:

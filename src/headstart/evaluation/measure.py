@@ -15,7 +15,6 @@ from headstart import console
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.leaked import LEAKS, Leak, write_leaks
 from headstart.data.lock import LockRow, read_lock
-from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
 from headstart.data.sources import SourceOptions, command_line
 from headstart.data.splits import SPLITS
@@ -23,49 +22,77 @@ from headstart.errors import DataError
 from headstart.evaluation.calibrate import at_temperature, figures, from_card
 from headstart.evaluation.evaluate import Summary, summary, without_leaked
 from headstart.evaluation.predictions import Predictions
+from headstart.evaluation.unknown import Detector, load_detector
 from headstart.storage import write_atomic
 
 if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
+    from headstart.model.forward import Answers, PixelSource
 
 
-def predict(
+def answers(
     model: Classifier,
-    dataset: Dataset,
-    pictures: Pictures,
+    pictures: PixelSource,
+    preprocess: Preprocess,
     ids: NDArray[np.int64],
     *,
     workers: int,
-    temperature: float = 1.0,
-) -> Predictions:
-    """The table of predictions of some pictures, in that order, by the fp32 forward.
+    what: str = "evaluation",
+) -> Answers:
+    """Logits and features of some pictures, in that order, by the fp32 forward.
 
-    Classes of the data are matched to the model's by name. Several processes share the work, batch by batch,
-    and each has the whole table.
+    Several processes share the work, batch by batch, and each has all of them.
     """
     from headstart.model import ranks
-    from headstart.model.forward import BATCH_SIZE, predict_probabilities
+    from headstart.model.forward import BATCH_SIZE, Answers, predict_answers
 
-    column = np.array([model.classes.index(name) for name in dataset.classes], dtype=np.int64)
     own = ids[ranks.dealt(len(ids), BATCH_SIZE)]
-    with console.progress(len(own), "evaluation") as advance:
-        probabilities = predict_probabilities(
+    with console.progress(len(own), what) as advance:
+        found = predict_answers(
             model,
             pictures,
             own,
-            pictures.preprocess,
-            temperature=temperature,
+            preprocess,
             workers=workers,
             always_full=len(own) < len(ids) and len(ids) >= BATCH_SIZE,
             advance=advance,
         )
-    probabilities = ranks.gathered(probabilities, len(ids), BATCH_SIZE)
+    return Answers(*(ranks.gathered(part, len(ids), BATCH_SIZE) for part in found))
+
+
+def table_of(
+    model: Classifier,
+    dataset: Dataset,
+    ids: NDArray[np.int64],
+    found: Answers,
+    *,
+    detector: Detector | None,
+    temperature: float = 1.0,
+) -> Predictions:
+    """The table of predictions of some pictures, in that order.
+
+    Classes of the data are matched to the model's by name.
+
+    Args:
+        model: Whose classes they are.
+        dataset: The pictures.
+        ids: Which of them.
+        found: What `answers` gave for these.
+        detector: Tells those of none of the classes; None: nothing is said of that.
+        temperature: Divides the logits.
+    """
+    from headstart.model.forward import softmax
+
+    column = np.array([model.classes.index(name) for name in dataset.classes], dtype=np.int64)
+    scores = None if detector is None else detector.scores(found.features)
     return Predictions(
         classes=model.classes,
         paths=[str(dataset.paths[i]) for i in ids],
         splits=[str(dataset.splits[i]) for i in ids],
         truth=column[dataset.labels[ids]],
-        probabilities=probabilities,
+        probabilities=softmax(found.logits, temperature),
+        unknown=None if scores is None else Detector.flags(scores),
+        unknown_score=scores,
     )
 
 
@@ -115,6 +142,7 @@ def measure(
 
     Raises:
         DataError: HS-DATA-030 classes that the model does not know, HS-DATA-031 nothing left to measure on.
+        ModelError: as `load_bundle` and `load_detector`.
     """
     from headstart.model.bundle import load_bundle
     from headstart.model.memory import keep_freed_memory
@@ -150,12 +178,16 @@ def measure(
             where=dataset.root,
             fix="Give pictures that it has not seen.",
         )
-    plain = predict(model, dataset, pictures, ids[fresh], workers=workers or 2)
+    detector = load_detector(run / "model", card)
+    found = answers(model, pictures, preprocess, ids[fresh], workers=workers or 2)
+    plain = table_of(model, dataset, ids[fresh], found, detector=detector)
     table = at_temperature(plain, float(card["temperature"]))
     split = dataset.reported_split
     place = f"{split}/" if dataset.layout == "split-folders" else str(dataset.root)
     result = summary(table, split)
     result["calibration"] = from_card(card) | figures(table, plain, split)
+    if detector is not None:
+        result["unknown"] = dict(detector.facts)
     leaks = leaks_from(seen, dataset, ids[fresh])
     if leaks:
         result["without_leaked"] = without_leaked(table, split, leaks)

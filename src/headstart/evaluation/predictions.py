@@ -14,7 +14,8 @@ from headstart.errors import RunError
 from headstart.storage import atomic_path, csv_writer
 
 NO_TRUTH = -1
-COLUMNS = ("path", "split", "truth", "prediction", "confidence", "unknown")
+COLUMNS = ("path", "split", "truth", "prediction", "confidence", "unknown", "unknown_score")
+BEFORE_SCORES = COLUMNS[:-1]  # tables of earlier versions
 PROBABILITY = "prob:"
 # File names are bytes on Linux: those that are not UTF-8 come back as they were.
 ENCODING_ERRORS = "surrogateescape"
@@ -31,6 +32,7 @@ class Predictions:
         truth: int64 [n], index into ``classes``; -1 where the true class is not known.
         probabilities: float64 [n, C]; rows sum to 1.
         unknown: bool [n], "none of the classes"; None where no threshold was fitted.
+        unknown_score: float64 [n], distance to the nearest class, the threshold being 1; None as above.
 
     Raises:
         ValueError: lengths, class names or indices do not fit together.
@@ -42,6 +44,7 @@ class Predictions:
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     unknown: NDArray[np.bool_] | None = None
+    unknown_score: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         for name in ("classes", "paths", "splits"):
@@ -65,6 +68,10 @@ class Predictions:
             object.__setattr__(self, "unknown", np.asarray(self.unknown, dtype=bool))
             if self.unknown.shape != (n,):
                 raise ValueError(f"unknown is {self.unknown.shape}, not ({n},)")
+        if self.unknown_score is not None:
+            object.__setattr__(self, "unknown_score", np.asarray(self.unknown_score, dtype=np.float64))
+            if self.unknown_score.shape != (n,) or not np.isfinite(self.unknown_score).all():
+                raise ValueError(f"unknown_score must be {n} finite numbers")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -94,6 +101,7 @@ class Predictions:
             self.truth[index],
             self.probabilities[index],
             None if self.unknown is None else self.unknown[index],
+            None if self.unknown_score is None else self.unknown_score[index],
         )
 
     def of_split(self, split: str) -> Predictions:
@@ -101,9 +109,10 @@ class Predictions:
         return self.rows(np.array([name == split for name in self.splits], dtype=bool))
 
     def write_csv(self, path: Path) -> None:
-        """Writes ``path,split,truth,prediction,confidence,unknown,prob:CLASS...``; floats round-trip.
+        """Writes ``path,split,truth,prediction,confidence,unknown,unknown_score,prob:CLASS...``.
 
-        Names are kept letter by letter. ``truth`` and ``unknown`` are empty where not known.
+        Names are kept letter by letter, floats round-trip. ``truth`` and what is said of unknown pictures are
+        empty where not known.
 
         Raises:
             RunError: HS-RUN-001 to -003, the file cannot be written.
@@ -125,6 +134,7 @@ class Predictions:
                         self.classes[int(prediction[i])],
                         repr(float(confidence[i])),
                         boolean_cell(None if self.unknown is None else bool(self.unknown[i])),
+                        number_cell(None if self.unknown_score is None else float(self.unknown_score[i])),
                         *map(repr, self.probabilities[i].tolist()),
                     )
                 )
@@ -166,19 +176,25 @@ def boolean_cell(value: bool | None) -> str:
     return "" if value is None else "true" if value else "false"
 
 
+def number_cell(value: float | None) -> str:
+    """A number that reads back equal, or nothing."""
+    return "" if value is None else repr(value)
+
+
 def _parse(reader: Iterable[list[str]]) -> Predictions:
     rows = iter(reader)
     header = next(rows, [])
-    fixed = len(COLUMNS)
-    if tuple(header[:fixed]) != COLUMNS or not all(name.startswith(PROBABILITY) for name in header[fixed:]):
+    columns = COLUMNS if tuple(header[: len(COLUMNS)]) == COLUMNS else BEFORE_SCORES
+    fixed = len(columns)
+    if tuple(header[:fixed]) != columns or not all(name.startswith(PROBABILITY) for name in header[fixed:]):
         raise ValueError(f"its columns are not {','.join(COLUMNS)},{PROBABILITY}CLASS")
     classes = tuple(name[len(PROBABILITY) :] for name in header[fixed:])
     index = {name: i for i, name in enumerate(classes)}
-    paths, splits, truth, told, unknown, probabilities = [], [], [], [], [], []
+    paths, splits, truth, told, unknown, scores, probabilities = [], [], [], [], [], [], []
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
             raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}")
-        path, split, true_name, name, _, unknown_cell = row[:fixed]
+        path, split, true_name, name, _, unknown_cell = row[: len(BEFORE_SCORES)]
         for given in (true_name, name):
             if given and given not in index:
                 raise ValueError(f"row {number} names the class {given!r}, which has no column")
@@ -189,6 +205,7 @@ def _parse(reader: Iterable[list[str]]) -> Predictions:
         truth.append(index[true_name] if true_name else NO_TRUTH)
         told.append(index.get(name, NO_TRUTH))
         unknown.append(unknown_cell)
+        scores.append(row[len(BEFORE_SCORES)] if columns == COLUMNS else "")
         probabilities.append([float(cell) for cell in row[fixed:]])
     result = Predictions(
         classes,
@@ -197,6 +214,7 @@ def _parse(reader: Iterable[list[str]]) -> Predictions:
         np.array(truth, dtype=np.int64),
         np.array(probabilities, dtype=np.float64).reshape(len(paths), len(classes)),
         None if "" in unknown or not unknown else np.array([cell == "true" for cell in unknown]),
+        None if "" in scores or not scores else np.array([float(cell) for cell in scores]),
     )
     wrong = [] if not paths else np.flatnonzero(result.prediction != np.array(told)).tolist()
     if wrong:

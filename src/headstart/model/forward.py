@@ -1,6 +1,6 @@
 """The one forward pass behind every published figure: fp32, eager, of the weights as saved.
 
-Final metrics, batch prediction and single predictions all come through `logits_of`, so they agree
+Final metrics, batch prediction and single predictions all come through `answers_of`, so they agree
 whatever format trained the network. Pictures are decoded by threads while the network computes.
 """
 
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import nn
 
 from headstart.data.preprocess import Preprocess
 from headstart.errors import ModelError
+from headstart.model.classifier import Classifier
 
 BATCH_SIZE = 8  # on a CPU, activations that fit into its cache; measured in decision 7
 
@@ -33,6 +34,13 @@ class PixelSource(Protocol):
     """Pictures by index: uint8 [h, w, 3] at the evaluation resize (`headstart.data.dataset.Pictures`)."""
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
+
+
+class Answers(NamedTuple):
+    """What a network makes of n pictures in one pass: logits float32 [n, C] and features float32 [n, D]."""
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 def predict_probabilities(
@@ -59,7 +67,7 @@ def predict_probabilities(
         batch_size: Pictures per forward pass; probabilities depend on it by less than 1e-6.
         workers: Threads that fetch and normalise pictures.
         device: Where to compute; by default where the classifier is.
-        always_full: As for `batched_logits`.
+        always_full: As for `batched_answers`.
         advance: Called with the number of pictures just done.
 
     Returns:
@@ -69,31 +77,62 @@ def predict_probabilities(
         ModelError: HS-MODEL-050, the network answers with values that are not finite.
     """
 
+    answers = predict_answers(
+        classifier,
+        pictures,
+        indices,
+        preprocess,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        always_full=always_full,
+        advance=advance,
+    )
+    return softmax(answers.logits, temperature) if len(answers.logits) else answers.logits.astype(np.float64)
+
+
+def predict_answers(
+    classifier: nn.Module,
+    pictures: PixelSource,
+    indices: Sequence[int] | NDArray[np.int64],
+    preprocess: Preprocess,
+    *,
+    batch_size: int = BATCH_SIZE,
+    workers: int = 2,
+    device: torch.device | str | None = None,
+    always_full: bool = False,
+    advance: Callable[[int], object] | None = None,
+) -> Answers:
+    """Logits and features of some pictures, by the evaluation view, in the order of ``indices``.
+
+    Arguments and errors are those of `predict_probabilities`.
+    """
+
     def view(index: int) -> NDArray[np.float32]:
         return preprocess.normalize(preprocess.evaluation_crop(pictures[index]))
 
     arrays = prefetched(view, (int(i) for i in indices), workers=workers, ahead=2 * batch_size)
     parts = []
-    for logits in batched_logits(
+    for answers in batched_answers(
         classifier, arrays, batch_size=batch_size, device=device, always_full=always_full
     ):
-        parts.append(softmax(logits, temperature))
+        parts.append(answers)
         if advance is not None:
-            advance(len(logits))
+            advance(len(answers.logits))
     if parts:
-        return np.concatenate(parts)
-    return np.zeros((0, _outputs(classifier)))
+        return Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Answers(np.zeros((0, _outputs(classifier)), np.float32), np.zeros((0, 0), np.float32))
 
 
-def batched_logits(
+def batched_answers(
     classifier: nn.Module,
     arrays: Iterable[NDArray[np.float32]],
     *,
     batch_size: int = BATCH_SIZE,
     device: torch.device | str | None = None,
     always_full: bool = False,
-) -> Iterator[NDArray[np.float32]]:
-    """Logits float32 [b, C] of normalised pictures float32 [3, S, S], batch by batch, in order.
+) -> Iterator[Answers]:
+    """What the network makes of normalised pictures float32 [3, S, S], batch by batch, in order.
 
     A short last batch after a full one is filled up with zeros, which are computed and dropped: all
     pictures pass through a batch of one size, so their order does not change any bit of the result.
@@ -109,15 +148,24 @@ def batched_logits(
             padding = np.zeros((batch_size - len(batch), *stacked.shape[1:]), dtype=stacked.dtype)
             stacked = np.concatenate((stacked, padding))
         full_before = True
-        yield logits_of(classifier, stacked, device=device)[: len(batch)]
+        logits, features = answers_of(classifier, stacked, device=device)
+        yield Answers(logits[: len(batch)], features[: len(batch)])
 
 
 def logits_of(
     classifier: nn.Module, batch: NDArray[np.float32], *, device: torch.device | str | None = None
 ) -> NDArray[np.float32]:
-    """Logits float32 [b, C] of normalised pictures float32 [b, 3, S, S]: fp32, eager, evaluation mode.
+    """The logits of `answers_of`."""
+    return answers_of(classifier, batch, device=device).logits
 
-    Neither autocast nor TF32 nor bf16 matrix products of the caller's settings act here.
+
+def answers_of(
+    classifier: nn.Module, batch: NDArray[np.float32], *, device: torch.device | str | None = None
+) -> Answers:
+    """Logits and features of normalised pictures float32 [b, 3, S, S]: fp32, eager, evaluation mode.
+
+    Neither autocast nor TF32 nor bf16 matrix products of the caller's settings act here. A network that is
+    no `Classifier` has features of width 0.
 
     Raises:
         ModelError: HS-MODEL-050, a logit is not finite.
@@ -132,14 +180,21 @@ def logits_of(
         x = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).to(where)
         # channels last: 1.2 to 3 times as fast on CPUs for convolutions, the same arithmetic in fp32
         x = x.contiguous(memory_format=torch.channels_last)
-        logits: NDArray[np.float32] = classifier(x).float().cpu().numpy()
+        if isinstance(classifier, Classifier):
+            features = classifier.backbone(x)
+            outputs = classifier.head(features)
+        else:
+            outputs = classifier(x)
+            features = outputs.new_zeros(len(x), 0)
+        logits: NDArray[np.float32] = outputs.float().cpu().numpy()
+        found = Answers(logits, features.float().cpu().numpy())
     if not np.isfinite(logits).all():
         raise ModelError(
             "HS-MODEL-050",
             "The network answers with values that are not finite.",
             fix="Its training diverged: train again with a smaller --lr.",
         )
-    return logits
+    return found
 
 
 def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> Floats:

@@ -28,6 +28,8 @@ class Stage:
     parameters: tuple[tuple[str, nn.Parameter], ...]
     """Parameters outside of any module (class token, position embedding), by the library's name."""
     forward: Forward
+    channels_last: bool = False
+    """Whether its inputs are [B, h, w, C] (Swin), not [B, C, h, w] or tokens [B, N, C]."""
 
     def all_parameters(self) -> Iterator[nn.Parameter]:
         """Every parameter of the stage."""
@@ -62,6 +64,8 @@ class Cut:
     stem_forward: Callable[[nn.Module, Tensor], Tensor] | None = None
     """Replaces the plain sequence of the stem's modules."""
     stem_parameters: tuple[str, ...] = field(default=())
+    channels_last: bool = False
+    """Whether activations between stages are [B, h, w, C]."""
 
 
 def stages_of(backbone: nn.Module) -> tuple[Stage, ...] | None:
@@ -112,6 +116,7 @@ def _divide(net: nn.Module, cut: Cut) -> tuple[Stage, ...]:
                     or (name not in cut.stem_parameters and last)
                 ),
                 forward=forward,
+                channels_last=cut.channels_last and number >= 0,
             )
         )
     return tuple(stages)
@@ -204,7 +209,9 @@ def _torchvision_mobilenet_tail(net: nn.Module, x: Tensor) -> Tensor:
     return net.classifier(torch.flatten(x, 1))
 
 
-_TIMM_SWIN = Cut(_paths("patch_embed"), _children("layers"), lambda n, x: n.forward_head(n.norm(x)))
+_TIMM_SWIN = Cut(
+    _paths("patch_embed"), _children("layers"), lambda n, x: n.forward_head(n.norm(x)), channels_last=True
+)
 _TORCHVISION_MOBILENET = Cut(_paths("features.0"), _by_stride, _torchvision_mobilenet_tail)
 
 _CUTS = {
@@ -268,5 +275,6 @@ _CUTS = {
         _paths("features.0"),
         _with_downsampling,
         lambda n, x: n.head(n.flatten(n.avgpool(n.permute(n.norm(x))))),
+        channels_last=True,
     ),
 }

@@ -16,6 +16,7 @@ LATEST = 1.05  # of the budget: training ends early rather than later than this
 OVERHEAD = 2.0  # seconds: curves, tables, bundles
 SHORTER = ((8, 12), (6, 10), (4, 8), (4, 6), (3, 4), (2, 3))
 """Views and epochs, from the recipe's own down; a guess (decision 11)."""
+FAMILIAR, FAMILIAR_PER_CLASS = 500, 4
 READING = 2.0  # seconds after which the pace of reading says how long it takes
 
 
@@ -136,7 +137,7 @@ def forecast(
             exact=0,
         )
         finetune = work.seconds(pace)
-    evaluation = (selected + pictures.reported) * pace.exact
+    evaluation = (selected + pictures.reported + familiar_pictures(n, classes)) * pace.exact
     again = 0.0
     if refit != "none":
         added = selected + (pictures.reported if refit == "all" else 0)
@@ -144,8 +145,15 @@ def forecast(
         whole = forecast(recipe, pace, more, cached_views=cached_views, features=features, classes=classes)
         known = n * (cached_views + 1) + kept.added  # activations that are cached by now
         again = whole.probe + whole.finetune - known * pace.frozen
+        if refit == "all":  # whose model is measured no more, but learns once more what is familiar
+            again += familiar_pictures(n + added, classes) * pace.exact
     found = Work(frozen=0 if cached_views else sweep, step=sweep, above=0, exact=0).seconds(pace)
     return Forecast(probe, finetune, evaluation, again, found)
+
+
+def familiar_pictures(trained: int, classes: int) -> int:
+    """How many training pictures tell the saved weights what is familiar (decision 19)."""
+    return min(trained, max(FAMILIAR, FAMILIAR_PER_CLASS * classes))
 
 
 def solving(pictures: int, features: int, classes: int) -> float:

@@ -225,6 +225,7 @@ def test_table_has_every_input_and_round_trips(model, folder, tmp_path, capsys) 
         "prediction",
         "confidence",
         "unknown",
+        "unknown_score",
         *(f"prob:{c}" for c in CLASSES),
     ]
     expected = model.predict(folder)
@@ -251,7 +252,7 @@ def test_table_has_every_input_and_round_trips(model, folder, tmp_path, capsys) 
 def test_table_goes_to_standard_output(model, folder, capsys, output) -> None:
     predict_to_csv(model, folder / "no-suffix", output)
     lines = capsys.readouterr().out.split("\n")
-    assert lines[0].startswith('path,status,prediction,confidence,unknown,"prob:a,b"')
+    assert lines[0].startswith('path,status,prediction,confidence,unknown,unknown_score,"prob:a,b"')
     assert len(lines) == 3 and ",ok," in lines[1]
     print("still open")
     assert capsys.readouterr().out == "still open\n"
@@ -386,11 +387,11 @@ class TestForward:
                 return x.sum((2, 3))
 
         arrays = [np.full((3, 2, 2), i, np.float32) for i in range(5)]
-        parts = list(forward.batched_logits(Sum(), iter(arrays), batch_size=2))
+        parts = [a.logits for a in forward.batched_answers(Sum(), iter(arrays), batch_size=2)]
         assert seen == [2, 2, 2]
         np.testing.assert_array_equal(np.concatenate(parts)[:, 0], [0, 4, 8, 12, 16])
         seen.clear()
-        assert len(next(forward.batched_logits(Sum(), iter(arrays[:1]), batch_size=8))) == 1
+        assert len(next(forward.batched_answers(Sum(), iter(arrays[:1]), batch_size=8)).logits) == 1
         assert seen == [1]
 
     @pytest.mark.parametrize("workers", [0, 1, 4])

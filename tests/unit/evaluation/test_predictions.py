@@ -24,7 +24,8 @@ def make(classes=NASTY, n=40, seed=0, unknown=None) -> Predictions:
     truth = generator.integers(-1, len(classes), n)
     paths = tuple(f"val/{classes[i % len(classes)]}/{i}.jpg" for i in range(n))
     splits = tuple("val" if i % 4 else "test" for i in range(n))
-    return Predictions(tuple(classes), paths, splits, truth, probabilities, unknown)
+    scores = None if unknown is None else np.where(unknown, 1.1, 1 / 3)
+    return Predictions(tuple(classes), paths, splits, truth, probabilities, unknown, scores)
 
 
 def assert_same(a: Predictions, b: Predictions) -> None:
@@ -34,6 +35,7 @@ def assert_same(a: Predictions, b: Predictions) -> None:
     assert (a.unknown is None) == (b.unknown is None)
     if a.unknown is not None:
         np.testing.assert_array_equal(a.unknown, b.unknown)
+        np.testing.assert_array_equal(a.unknown_score, b.unknown_score)
 
 
 @pytest.mark.parametrize("unknown", [None, np.arange(40) % 3 == 0])
@@ -80,9 +82,19 @@ def test_accuracy_recomputed_by_others_equals_the_reported_number(tmp_path) -> N
 def test_columns_are_those_promised(tmp_path) -> None:
     make(("a", "b"), n=2).write_csv(tmp_path / "p.csv")
     lines = (tmp_path / "p.csv").read_bytes().decode().split("\n")
-    assert lines[0] == "path,split,truth,prediction,confidence,unknown,prob:a,prob:b"
+    assert lines[0] == "path,split,truth,prediction,confidence,unknown,unknown_score,prob:a,prob:b"
     assert len(lines) == 4 and lines[3] == ""
-    assert lines[1].split(",")[5] == ""  # no threshold was fitted: neither true nor false
+    assert lines[1].split(",")[5:7] == ["", ""]  # no threshold was fitted: neither true nor false
+
+
+def test_a_table_of_before_scores_were_written_is_read(tmp_path) -> None:
+    (tmp_path / "p.csv").write_text(
+        "path,split,truth,prediction,confidence,unknown,prob:a,prob:b\nx,val,a,b,0.75,true,0.25,0.75\n",
+        "utf-8",
+    )
+    table = Predictions.read_csv(tmp_path / "p.csv")
+    assert table.unknown.tolist() == [True] and table.unknown_score is None
+    assert table.probabilities.tolist() == [[0.25, 0.75]]
 
 
 def test_names_are_not_altered_for_spreadsheets(tmp_path) -> None:
@@ -117,6 +129,7 @@ def test_rows_and_splits_select(tmp_path) -> None:
         ({"splits": ()}, "0 splits"),
         ({"probabilities": [[0.5, float("nan")]]}, "finite"),
         ({"unknown": [True, False]}, "unknown"),
+        ({"unknown_score": [float("inf")]}, "unknown_score"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(change, words) -> None:

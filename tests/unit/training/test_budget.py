@@ -63,7 +63,7 @@ def test_the_forecast_adds_up_what_there_is_to_compute() -> None:
     assert found.finetune == pytest.approx(
         8 * 1000 * 0.001 + 12 * 1000 * 0.003 + (12 + 4) * 200 * 0.0005  # views, steps, epochs and mixes
     )
-    assert found.evaluation == pytest.approx(500 * 0.01)
+    assert found.evaluation == pytest.approx((500 + 500) * 0.01)  # and what is familiar, of 500 pictures
     assert found.probe > 1200 * (0.001 + 0.0005)
     assert found.total == pytest.approx(found.probe + found.finetune + found.evaluation + OVERHEAD)
     live = forecast(recipe, PACE, PICTURES, cached_views=0, features=1280, classes=2)
