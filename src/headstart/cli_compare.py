@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,22 +10,13 @@ from cyclopts import Parameter
 import headstart
 from headstart.cli_input import Json
 from headstart.cli_output import show_json
-from headstart.config import Rate, TrainConfig, from_mapping, to_mapping
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class CommonConfig(TrainConfig):
-    """What all trainings of `headstart compare` have in common: there, ``--lr`` is a list of its own."""
-
-    lr: Annotated[Rate | None, Parameter(name="--common-lr", show=False)] = None
-    """Learning rate of all of them."""
+from headstart.config import CommonConfig, from_mapping, to_mapping
 
 
 def compare(
     data: str | None = None,
     /,
-    settings: CommonConfig = CommonConfig(),
+    settings: CommonConfig = CommonConfig(),  # noqa: B008
     *,
     strategies: str | None = None,
     recipes: str | None = None,

@@ -8,11 +8,9 @@ run's ``config.yaml``. Precedence: defaults < ``--config FILE`` < flags.
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +19,7 @@ import yaml
 from cyclopts import Parameter
 
 from headstart.errors import ConfigError, nearest
+from headstart.notation import are_columns, crop_of, fold_of, seconds_of
 
 Strategy = Literal["finetune", "probe", "scratch"]
 Fit = Literal["crop", "pad", "squash"]
@@ -267,20 +266,20 @@ class TrainConfig:
             raise ConfigError("HS-CONFIG-002", WHAT["HS-CONFIG-002"], details=faults, fix=SEE_HELP)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class CommonConfig(TrainConfig):
+    """What all trainings of `headstart compare` have in common: there, ``--lr`` is a list of its own."""
+
+    lr: Annotated[Rate | None, Parameter(name="--common-lr", show=False)] = None
+    """Learning rate of all of them."""
+
+
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """The settings as they hold in every folder, for a file that is read again from another one."""
     names = ("weights", "images", "exclude_list")
     given = {name: path for name in names if (path := getattr(config, name)) is not None}
     return dataclasses.replace(config, **{name: path.expanduser().absolute() for name, path in given.items()})
-
-
-def fold_of(text: str) -> tuple[int, int] | None:
-    """Number, from 1, and count of ``2/5``; None if it is no such fold."""
-    match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text.replace(" ", ""))
-    if match is None:
-        return None
-    number, count = int(match[1]), int(match[2])
-    return (number, count) if count >= 2 and 1 <= number <= count else None
 
 
 def is_rate(lr: Rate | None) -> bool:
@@ -291,42 +290,6 @@ def is_rate(lr: Rate | None) -> bool:
 def is_size(size: ImgSize | None) -> bool:
     """Whether this is an input size, or says where one comes from."""
     return size is None or (size == "auto" if isinstance(size, str) else size >= 32)
-
-
-def are_columns(columns: Sequence[str]) -> bool:
-    """Whether these are ``ROLE=COLUMN``, each role once."""
-    roles = [item.partition("=")[0] for item in columns]
-    named = all(item.partition("=")[2] for item in columns)
-    return named and len(set(roles)) == len(roles) and set(roles) <= {"path", "label", "split", "group"}
-
-
-def seconds_of(time: str) -> float | None:
-    """Seconds of ``30s``, ``2m``, ``1.5h`` or ``1h30m``; None if it is no such time, or none at all."""
-    parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", time.replace(" ", "").lower())
-    if parts is None:
-        return None
-    try:
-        total = sum(float(p or 0) * unit for p, unit in zip(parts.groups(), (3600, 60, 1), strict=True))
-    except ValueError:
-        return None
-    return total if total > 0 else None
-
-
-def crop_of(text: str) -> tuple[float, float, float, float] | None:
-    """Left, top, width and height of ``10,20,300,200`` or ``0.1,0,0.5,1``; None if it is no such part.
-
-    Four numbers up to 1 are fractions of the picture and must stay inside; others are whole pixels.
-    """
-    try:
-        left, top, width, height = (float(number) for number in text.split(","))
-    except ValueError:
-        return None
-    crop = (left, top, width, height)
-    if not all(math.isfinite(number) for number in crop) or min(left, top) < 0 or min(width, height) <= 0:
-        return None
-    if max(crop) <= 1:
-        return crop if left + width <= 1 + 1e-9 and top + height <= 1 + 1e-9 else None
-    return crop if all(number == int(number) for number in crop) and min(width, height) >= 1 else None
 
 
 def from_mapping(values: Mapping[str, Any], *, where: object = "") -> TrainConfig:

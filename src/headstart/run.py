@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart import console
-from headstart.config import TrainConfig, fold_of, to_mapping
+from headstart.config import TrainConfig, to_mapping
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.pictures import Pictures
@@ -25,6 +25,7 @@ from headstart.data.splits import SPLITS
 from headstart.epoch_log import SafeHook
 from headstart.errors import ConfigError, UsageError
 from headstart.evaluation.evaluate import report_lines
+from headstart.notation import fold_of
 from headstart.run_folder import (
     CHECKPOINTS,
     CONFIG,

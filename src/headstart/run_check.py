@@ -8,12 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from headstart.config import LabelFrom, TrainConfig, fold_of, from_mapping, read_yaml
+from headstart.config import LabelFrom, TrainConfig, from_mapping, read_yaml
 from headstart.data.check import Checked
 from headstart.data.check import check as look_at
 from headstart.data.lock import Difference, LockRow, difference, left_out_rows, read_lock, soft_label
 from headstart.data.sources import Data, options_of
 from headstart.errors import RunError
+from headstart.notation import fold_of
 from headstart.run_folder import CONFIG, Run, one_of_folds, output_in_data
 from headstart.run_setup import recipe_and_preprocess, settings
 from headstart.training.recipes import chooses_fit

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from headstart.config import DEFAULT_MODEL, TrainConfig, crop_of, from_mapping, seconds_of, to_mapping
+from headstart.config import DEFAULT_MODEL, TrainConfig, from_mapping, to_mapping
 from headstart.data.preprocess import Preprocess
 from headstart.errors import ConfigError, MissingExtraError
 from headstart.launch import place
 from headstart.model import zoo
+from headstart.notation import crop_of, seconds_of
 
 if TYPE_CHECKING:
     from headstart.model.classifier import Classifier

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart import console
-from headstart.config import WHAT, TrainConfig, from_mapping, seconds_of
+from headstart.config import WHAT, TrainConfig, from_mapping
 from headstart.data.sources import Data, command_line, options_of
 from headstart.errors import ConfigError, RunError, UsageError
+from headstart.notation import seconds_of
 from headstart.run import given, refuse_settings, same_pictures, train
 from headstart.run_folder import (
     CONFIG,

@@ -14,8 +14,19 @@ import headstart
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(headstart.__file__).parent
 RUNTIME = {"numpy", "PIL", "safetensors", "cyclopts", "rich", "yaml"}
-FOUNDATION = ("errors", "storage", "console", "config", "metrics", "fonts", "cli", "run_folder", "__main__")
-LIGHT = (*FOUNDATION, "data", "deployment")
+FOUNDATION = (
+    "errors",
+    "storage",
+    "console",
+    "notation",
+    "config",
+    "metrics",
+    "fonts",
+    "cli",
+    "run_folder",
+    "__main__",
+)
+LIGHT = (*FOUNDATION, "notation", "data", "deployment")
 LAZY_ELSEWHERE = ("evaluation", "run", "trials", "trial_runs", "search", "tuning", "demo")
 
 

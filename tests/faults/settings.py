@@ -288,7 +288,7 @@ LINES: list[Fault] = [
         "command that does not exist",
         "trian data",
         'HS-USAGE-001: Unknown command "trian". Did you mean "train"? Available commands: train, '
-        "tune, evaluate, val, predict, show, check, models, ...\n"
+        "tune, compare, evaluate, val, report, suspects, predict, ...\n"
         "  to do: See `headstart --help`.",
     ),
     line(

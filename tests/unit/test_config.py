@@ -9,15 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from headstart.config import (
-    TrainConfig,
-    crop_of,
-    from_mapping,
-    read_yaml,
-    to_mapping,
-    with_absolute_paths,
-)
+from headstart.config import TrainConfig, from_mapping, read_yaml, to_mapping, with_absolute_paths
 from headstart.errors import ConfigError
+from headstart.notation import crop_of
 
 
 def refused(call: Any, *arguments: Any, **named: Any) -> ConfigError:

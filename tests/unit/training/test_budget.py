@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from headstart.config import Refit, TrainConfig, seconds_of
+from headstart.config import Refit, TrainConfig
 from headstart.errors import ConfigError
+from headstart.notation import seconds_of
 from headstart.training.budget import (
     OVERHEAD,
     Budget,
