@@ -173,7 +173,8 @@ def predict(
         strict: Exit with 1 if a picture cannot be read, not only if none can.
         json: Print counts as one JSON object (needs --output).
     """
-    from headstart.deployment.predict import load, predict_to_csv
+    from headstart.deployment.predict import load
+    from headstart.deployment.prediction_table import predict_to_csv
 
     if not paths:
         raise UsageError(

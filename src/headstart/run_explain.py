@@ -70,7 +70,7 @@ def explain(
 
 def _drawn(model: Model, group: tuple[Source, ...], folder: Path, of: str | None) -> Iterator[dict[str, Any]]:
     """Rows of some pictures, whose drawings are written."""
-    from headstart.evaluation.explain import heat_maps, overlaid
+    from headstart.model.heat_maps import heat_maps, overlaid
 
     views = []
     faults: list[UnreadableImage | None] = []

@@ -209,7 +209,7 @@ def test_the_reference_of_files_has_every_column() -> None:
     from headstart.data.check import FIX_LIST_COLUMNS
     from headstart.data.lock import CSV_COLUMNS
     from headstart.data.overrides import COLUMNS as DECISION_COLUMNS
-    from headstart.deployment.predict import COLUMNS as PREDICT_COLUMNS
+    from headstart.deployment.prediction_table import COLUMNS as PREDICT_COLUMNS
     from headstart.evaluation.predictions import COLUMNS as EVALUATION_COLUMNS
     from headstart.training.fit import Epoch
 

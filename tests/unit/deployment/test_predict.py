@@ -25,8 +25,9 @@ from headstart.data.images import (  # noqa: E402
     read_rgb,
 )
 from headstart.data.preprocess import Preprocess  # noqa: E402
-from headstart.deployment import predict  # noqa: E402
-from headstart.deployment.predict import load, predict_to_csv  # noqa: E402
+from headstart.deployment import prediction_table  # noqa: E402
+from headstart.deployment.predict import load  # noqa: E402
+from headstart.deployment.prediction_table import predict_to_csv  # noqa: E402
 from headstart.deployment.sources import CLIPPED  # noqa: E402
 from headstart.errors import DataError, ModelError, RunError  # noqa: E402
 from headstart.model import forward  # noqa: E402
@@ -265,7 +266,7 @@ def test_an_interrupted_table_leaves_the_old_one(model, folder, tmp_path, monkey
     def broken(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predict, "_cells", broken)
+    monkeypatch.setattr(prediction_table, "_cells", broken)
     with pytest.raises(KeyboardInterrupt):
         predict_to_csv(model, folder, output)
     assert output.read_text(encoding="utf-8") == "old"

@@ -14,15 +14,15 @@ from torch import nn  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 from headstart.errors import ModelError  # noqa: E402
-from headstart.evaluation.explain import (  # noqa: E402
+from headstart.model import zoo  # noqa: E402
+from headstart.model.classifier import Classifier  # noqa: E402
+from headstart.model.heat_maps import (  # noqa: E402
     alike,
     contrast,
     heat_maps,
     on_grid,
     overlaid,
 )
-from headstart.model import zoo  # noqa: E402
-from headstart.model.classifier import Classifier  # noqa: E402
 from headstart.model.stages import stages_of  # noqa: E402
 from headstart.model.transfer import transfer  # noqa: E402
 
