@@ -290,6 +290,8 @@ def pooled_calibration(tables: Sequence[Predictions], metrics: Sequence[dict[str
             splits=[split for table in of for split in table.splits],
             truth=np.concatenate([table.truth for table in of]),
             probabilities=np.concatenate([table.probabilities for table in of]),
+            unknown=None,
+            unknown_score=None,
         )
         for of in (tables, plain)
     )

@@ -49,6 +49,7 @@ FILES = {
     "metrics.json",
     "model/model.json",
     "model/model.safetensors",
+    "model/unknown.safetensors",
     "out_of_fold.csv",
     "predictions.csv",
     "report.html",
@@ -205,7 +206,7 @@ def test_the_saved_configuration_gives_equal_weights_with_other_workers(
     saved = yaml.safe_load(config.read_text(encoding="utf-8"))
     assert saved["workers"] == 1
     open_fields = {"weights", "name", "budget", "crop", "exclude_list", "fold", "folds", "group_by", "images"}
-    open_fields |= {"label_from", "overrides"}
+    open_fields |= {"label_from", "other", "overrides"}
     assert {k for k, v in saved.items() if v is None} == open_fields
     assert saved["data"] == str(shapes_folder)
     done = command("train", shapes_folder, "--config", config, "--output", tmp_path, "--workers", 4)
@@ -820,7 +821,7 @@ def test_odd_names_from_folder_to_prediction(
     done = command("predict", run.path, data / "test", "-o", out)
     assert done.code == 0
     rows = rows_of(out)
-    assert list(rows[0])[5:] == [f"prob:{name}" for name in classes]
+    assert list(rows[0])[6:] == [f"prob:{name}" for name in classes]
     assert {row["prediction"] for row in rows} <= set(classes)
     assert {Path(row["path"]).parent.name for row in rows} == set(classes)
 

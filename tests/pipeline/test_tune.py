@@ -38,6 +38,7 @@ ORDINARY = {
     "metrics.json",
     "model/model.json",
     "model/model.safetensors",
+    "model/unknown.safetensors",
     "out_of_fold.csv",
     "predictions.csv",
     "report.html",
@@ -92,13 +93,13 @@ def tuned(
             return plain(self, index, *rest)
 
         patch.setattr(Views, name, seen)
-    predict = run_training.predict
+    table_of = run_training.table_of
 
-    def predicted(model: Any, dataset: Any, pictures: Any, ids: Any, **named: Any) -> Any:
+    def predicted(model: Any, dataset: Any, ids: Any, *rest: Any, **named: Any) -> Any:
         looked_at["predicted"].append(sorted(set(dataset.splits[np.asarray(ids)])))
-        return predict(model, dataset, pictures, ids, **named)
+        return table_of(model, dataset, ids, *rest, **named)
 
-    patch.setattr(run_training, "predict", predicted)
+    patch.setattr(run_training, "table_of", predicted)
     folder = tmp_path_factory.mktemp("tuned")
     patch.setenv("HEADSTART_HOME", str(folder / "home"))  # nothing is known from other tests
     try:

@@ -35,7 +35,7 @@ def model(dataset: Dataset) -> Classifier:
     return transfer(zoo.create("test_efficientnet", pretrained=False), dataset.classes)
 
 
-DATA = ("crop", "exclude_list", "fold", "folds", "group_by", "images", "label_from", "overrides")
+DATA = ("crop", "exclude_list", "fold", "folds", "group_by", "images", "label_from", "other", "overrides")
 """Settings that say what the pictures are: not for a plan to decide."""
 
 
