@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -33,9 +32,17 @@ from headstart.config import WHAT, TrainConfig, from_mapping, read_yaml
 from headstart.data.cache import GIGABYTE, Cache
 from headstart.data.dataset import load_dataset
 from headstart.data.sources import Data, options_of
-from headstart.errors import ConfigError, DataError, HeadstartError, UsageError
-from headstart.run import given, refuse_settings, same_pictures, train
-from headstart.run_folder import CONFIG, Run, claim, data_name, data_of, output_in_data, unfinished
+from headstart.errors import ConfigError, DataError, HeadstartError
+from headstart.run import given, refuse_settings, required, same_pictures, train
+from headstart.run_folder import (
+    CONFIG,
+    Run,
+    data_name,
+    data_of,
+    new_folder,
+    output_in_data,
+    unfinished,
+)
 from headstart.run_folds import check_same, has_ended, run_in
 from headstart.run_lock import discard_lock, held
 from headstart.run_setup import recipe_and_preprocess, require_training_packages, settings
@@ -99,7 +106,7 @@ def compare(
 
         several = {"strategies": strategies, "recipes": recipes, "models": models, "lr": lr, "seeds": seeds}
         refuse_beside_curve({**several, "resume": resume}, whole)
-        folder = learn(required(data), whole, draws)
+        folder = learn(required(data, "compare"), whole, draws)
         return Compared(folder, file="learning-curve.json")
     if draws is not None:
         raise contradiction("--draws is of --learning-curve: leave it out, or add that")
@@ -120,21 +127,6 @@ def compare(
             console.say(line)
         discard_lock(folder)
     return Compared(folder)
-
-
-def required(data: Data | None) -> Data:
-    """The pictures, which a new comparison needs.
-
-    Raises:
-        UsageError: HS-USAGE-005.
-    """
-    if data is None:
-        raise UsageError(
-            "HS-USAGE-005",
-            "No pictures were given.",
-            fix="headstart compare DATA. See `headstart compare --help`.",
-        )
-    return data
 
 
 def refuse_beside_curve(others: Mapping[str, Any], config: TrainConfig) -> None:
@@ -196,7 +188,7 @@ def asked_for(
         config = dataclasses.replace(config, output=folder.parent)
         pictures = same_pictures(folder, data_of(begun), data)
         return Asked(pictures, config, chosen, max(seeds or 0, number), folder, variants_of(chosen, config))
-    pictures = required(data)
+    pictures = required(data, "compare")
     if config.folds is not None or config.fold is not None:
         raise contradiction("--folds and --fold are of one training, compare has several: leave them out")
     chosen = lists_of(*lists, config)
@@ -213,20 +205,13 @@ def comparison_folder(asked: Asked) -> Iterator[Path]:
         return
     output = asked.config.output
     output_in_data(output, asked.data)  # refuses the data folder itself
-    output_is_new = not output.exists()
-    folder = claim(output, f"compare-{asked.config.name or data_name(asked.data)}")
-    try:
-        with held(folder):
-            yield folder
-    except BaseException:
-        if any(path.is_dir() for path in folder.iterdir()):
-            console.warn(f"{folder}: not all runs have ended; to go on: headstart compare --resume {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-            if output_is_new:
-                with contextlib.suppress(OSError):
-                    output.rmdir()
-        raise
+
+    def kept(folder: Path) -> str:
+        begun = any(path.is_dir() for path in folder.iterdir())
+        return f"not all runs have ended; to go on: headstart compare --resume {folder}" if begun else ""
+
+    with new_folder(output, f"compare-{asked.config.name or data_name(asked.data)}", kept) as folder:
+        yield folder
 
 
 def carry_out(asked: Asked, folder: Path, failed: dict[str, str]) -> None:

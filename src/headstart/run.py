@@ -245,8 +245,8 @@ def _train(
     return Run(folder, interrupted=trained.interrupted)
 
 
-def required(data: Data | None) -> Data:
-    """The pictures, which a new run needs.
+def required(data: Data | None, command: str = "train") -> Data:
+    """The pictures, which a new run of a command needs.
 
     Raises:
         UsageError: HS-USAGE-005.
@@ -255,7 +255,7 @@ def required(data: Data | None) -> Data:
         raise UsageError(
             "HS-USAGE-005",
             "No pictures were given.",
-            fix="headstart train DATA. See `headstart train --help`.",
+            fix=f"headstart {command} DATA. See `headstart {command} --help`.",
         )
     return data
 

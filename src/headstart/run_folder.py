@@ -6,7 +6,7 @@ import contextlib
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from glob import escape
@@ -244,21 +244,41 @@ def run_folder(config: TrainConfig, data: Data) -> Iterator[Path]:
     Raises:
         RunError: HS-RUN-001 to -003, before any work is done.
     """
-    output_is_new = not config.output.exists()
-    folder = claim(config.output, config.name or data_name(data))
+
+    def kept(folder: Path) -> str:
+        if (folder / CHECKPOINTS).is_dir():
+            return f"not trained to the end; to go on: headstart train --resume {folder}"
+        return "the model is saved, but it was not measured to the end" if has_model(folder) else ""
+
+    with new_folder(config.output, config.name or data_name(data), kept) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def new_folder(output: Path, name: str, kept: Callable[[Path], str]) -> Iterator[Path]:
+    """A new folder ``output/name``, or ``output/name-2``..., in this process alone.
+
+    Args:
+        output: Made if it is not there, and then removed with the folder.
+        name: Of the folder.
+        kept: If the work fails: what is to be said of a folder that is worth keeping; "" removes it.
+
+    Raises:
+        RunError: HS-RUN-001 to -003, before any work is done.
+    """
+    output_is_new = not output.exists()
+    folder = claim(output, name)
     try:
         with held(folder):
             yield folder
     except BaseException:
-        if (folder / CHECKPOINTS).is_dir():
-            console.warn(f"{folder}: not trained to the end; to go on: headstart train --resume {folder}")
-        elif has_model(folder):
-            console.warn(f"{folder}: the model is saved, but it was not measured to the end")
+        if said := kept(folder):
+            console.warn(f"{folder}: {said}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
             if output_is_new:
                 with contextlib.suppress(OSError):
-                    config.output.rmdir()
+                    output.rmdir()
         raise
 
 

@@ -40,12 +40,12 @@ from headstart.run_folder import (
     FOLDS,
     Run,
     begun_folder,
-    claim,
     data_name,
     data_text,
+    new_folder,
     output_in_data,
 )
-from headstart.run_lock import discard_lock, held
+from headstart.run_lock import discard_lock
 from headstart.storage import write_atomic
 from headstart.versions import versions
 
@@ -148,20 +148,13 @@ def folds_folder(config: TrainConfig, data: Data, begun: Path | None) -> Iterato
         with begun_folder(begun):
             yield begun
         return
-    output_is_new = not config.output.exists()
-    folder = claim(config.output, config.name or data_name(data))
-    try:
-        with held(folder):
-            yield folder
-    except BaseException:
-        if any((folder / FOLDS).iterdir() if (folder / FOLDS).is_dir() else ()):
-            console.warn(f"{folder}: not all folds have ended; to go on: headstart train --resume {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-            if output_is_new:
-                with contextlib.suppress(OSError):
-                    config.output.rmdir()
-        raise
+
+    def kept(folder: Path) -> str:
+        begun = any((folder / FOLDS).iterdir() if (folder / FOLDS).is_dir() else ())
+        return f"not all folds have ended; to go on: headstart train --resume {folder}" if begun else ""
+
+    with new_folder(config.output, config.name or data_name(data), kept) as folder:
+        yield folder
 
 
 def one_fold(

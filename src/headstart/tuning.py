@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -19,22 +18,21 @@ from typing import TYPE_CHECKING, Any
 from headstart import console
 from headstart.config import WHAT, TrainConfig, from_mapping
 from headstart.data.sources import Data, command_line, options_of
-from headstart.errors import ConfigError, RunError, UsageError
+from headstart.errors import ConfigError, RunError
 from headstart.notation import seconds_of
-from headstart.run import given, refuse_settings, same_pictures, train
+from headstart.run import given, refuse_settings, required, same_pictures, train
 from headstart.run_folder import (
     CONFIG,
     FINDINGS,
     Run,
     begun_folder,
     check_unchanged,
-    claim,
     data_name,
     data_of,
+    new_folder,
     unfinished,
     write_config,
 )
-from headstart.run_lock import held
 from headstart.run_setup import (
     recipe_and_preprocess,
     require_training_packages,
@@ -144,10 +142,7 @@ def asked_for(
             ) from error
         config = dataclasses.replace(config, output=folder.parent)
         return Search(same_pictures(folder, data_of(begun), data), config, names, trials or number, folder)
-    if data is None:
-        raise UsageError(
-            "HS-USAGE-005", "No pictures were given.", fix="headstart tune DATA. See `headstart tune --help`."
-        )
+    data = required(data, "tune")
     faults = []
     if config.budget is not None:
         faults.append(
@@ -176,20 +171,13 @@ def search_folder(search: Search) -> Iterator[Path]:
         with begun_folder(search.folder):
             yield search.folder
         return
-    output_is_new = not search.config.output.exists()
-    folder = claim(search.config.output, search.config.name or data_name(search.data))
-    try:
-        with held(folder):
-            yield folder
-    except BaseException:
-        if (folder / TRIALS).exists():
-            console.warn(f"{folder}: not tuned to the end; to go on: headstart tune --resume {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-            if output_is_new:
-                with contextlib.suppress(OSError):
-                    search.config.output.rmdir()
-        raise
+
+    def kept(folder: Path) -> str:
+        begun = (folder / TRIALS).exists()
+        return f"not tuned to the end; to go on: headstart tune --resume {folder}" if begun else ""
+
+    with new_folder(search.config.output, search.config.name or data_name(search.data), kept) as folder:
+        yield folder
 
 
 def look_for_best(

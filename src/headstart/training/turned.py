@@ -156,6 +156,8 @@ def harms(
         pictures.preprocess, plan.fmt, plan.workers, on_device=plan.fmt.accelerated or plan.device_views
     )
     cut = plan.cut or HEAD
+    part = FrozenPart(model, cut, loader=loader, cache=cache)  # one: it folds and hashes the network once
+    keys = evaluation_keys(dataset, ids)
 
     def features(number: int) -> torch.Tensor:
         symmetry = Symmetry.of(number)
@@ -163,8 +165,6 @@ def harms(
         def view(index: int) -> Pixels:
             return symmetry(views.evaluation(index))
 
-        part = FrozenPart(model, cut, loader=loader, cache=cache)
-        keys = evaluation_keys(dataset, ids)
         kind = EVALUATION | ({"symmetry": number} if number else {})
         label = f"{len(ids)} pictures {WORDS[number]}" if number else "features of training pictures"
         with console.progress(len(ids), label) as advance:
