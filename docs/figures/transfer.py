@@ -30,7 +30,7 @@ from headstart import console, demo
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.images import read_rgb
 from headstart.data.pictures import Pictures
-from headstart.evaluation.plots import DPI, FAINT, GRID, INK, REPORTED, TRAIN
+from headstart.evaluation.drawing import DPI, FAINT, GRID, INK, REPORTED, TRAIN
 from headstart.fonts import matplotlib_families
 from headstart.metrics import wilson_interval
 from headstart.model import zoo

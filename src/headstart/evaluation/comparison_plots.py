@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.evaluation.plots import (
+from headstart.evaluation.drawing import (
     FAINT,
     INK,
     REPORTED,
     TRAIN,
-    _families,
-    _figure,
-    _number,
-    _plain,
-    _save,
-    _style,
-    _text,
+    fonts_for,
+    new_figure,
+    number_in,
+    plain_text,
+    quiet_axes,
+    save_png,
     shortened,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -49,22 +49,22 @@ def draw_side_by_side(curves: Mapping[str, Sequence[Rows]], path: Path) -> None:
         MissingExtraError: matplotlib is not installed.
         RunError: HS-RUN-001 to -003, the file cannot be written.
     """
-    families = _families(list(curves))
+    families = fonts_for(list(curves))
     from matplotlib.ticker import MaxNLocator
 
     columns = min(len(curves), 3)
     down = math.ceil(len(curves) / columns)
     width, height = PANEL * columns + 0.4, 2.6 * down + 0.35
-    figure = _figure(width, height)
+    figure = new_figure(width, height)
     every = [row for runs in curves.values() for rows in runs for row in rows]
-    losses = [value for row in every if not math.isnan(value := _number(row.get("train_loss")))]
-    last = max((value for row in every if not math.isnan(value := _number(row.get("epoch")))), default=1.0)
+    losses = [value for row in every if not math.isnan(value := number_in(row.get("train_loss")))]
+    last = max((value for row in every if not math.isnan(value := number_in(row.get("epoch")))), default=1.0)
     top = min(3.0, max([1.0, *losses])) * 1.03
     for number, (name, runs) in enumerate(curves.items()):
         x, y = number % columns, number // columns
         left, bottom = 0.45 + PANEL * x, height - 0.35 - 2.6 * (y + 1) + 0.5
         axes = figure.add_axes((left / width, bottom / height, (PANEL - 0.45) / width, 1.75 / height))
-        _style(axes, families)
+        quiet_axes(axes, families)
         axes.set_ylim(0, top)
         axes.set_xlim(-0.03 * max(last, 1), 1.03 * max(last, 1))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
@@ -79,24 +79,24 @@ def draw_side_by_side(curves: Mapping[str, Sequence[Rows]], path: Path) -> None:
                     list(mean), list(mean.values()), color=colour, linestyle=style, linewidth=1.9,
                     marker=marker, markersize=4,
                 )  # fmt: skip
-        _plain(axes.set_xlabel("epoch", color=FAINT), families, 8.5)
+        plain_text(axes.set_xlabel("epoch", color=FAINT), families, 8.5)
         title = shortened(name, 34)
-        _text(figure, (left / width, (bottom + 1.83) / height), title, families, 10, INK)
+        write_text(figure, (left / width, (bottom + 1.83) / height), title, families, 10, INK)
     _legend(figure, families, width, height)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _legend(figure: Any, families: list[str], width: float, height: float) -> None:
     x = 0.45
     for _, name, colour, _ in LINES:
         label = figure.text(x / width, 1 - 0.27 / height, name, color=colour)
-        _plain(label, families, 9)
+        plain_text(label, families, 9)
         x += label.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi + 0.25
 
 
 def _points(rows: Rows, key: str) -> dict[float, float]:
     """Value by epoch, where there is one."""
-    found = {_number(row.get("epoch")): _number(row.get(key)) for row in rows}
+    found = {number_in(row.get("epoch")): number_in(row.get(key)) for row in rows}
     return {epoch: value for epoch, value in found.items() if not (math.isnan(epoch) or math.isnan(value))}
 
 
@@ -115,12 +115,12 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
         MissingExtraError: matplotlib is not installed.
         RunError: HS-RUN-001 to -003, the file cannot be written.
     """
-    families = _families([])
+    families = fonts_for([])
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    figure = _figure(5.2, 3.5)
+    figure = new_figure(5.2, 3.5)
     axes = figure.add_axes((0.11, 0.16, 0.85, 0.68))
-    _style(axes, families)
+    quiet_axes(axes, families)
     axes.set_xscale("log")
     sizes, most = list(curve.sizes), curve.sizes[-1]
     axes.xaxis.set_major_locator(FixedLocator([*sizes, 2 * most]))
@@ -134,6 +134,6 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
     axes.plot(grid, middle, color=REPORTED, linewidth=1.6, zorder=3)
     axes.axvline(most, color=FAINT, linewidth=0.9, linestyle="--")
     axes.set_ylim(max(0.0, min(float(low.min()), float(curve.accuracies.min())) - 0.03), 1.0)
-    _plain(axes.set_xlabel("training pictures", color=FAINT), families, 9)
-    _text(figure, (0.11, 0.9), "accuracy of the probe, and its 95 % band", families, 11, INK)
-    _save(figure, path)
+    plain_text(axes.set_xlabel("training pictures", color=FAINT), families, 9)
+    write_text(figure, (0.11, 0.9), "accuracy of the probe, and its 95 % band", families, 11, INK)
+    save_png(figure, path)

@@ -1,7 +1,4 @@
-"""Pictures of a run: the confusion matrix, reliability, and the curves of training.
-
-Matplotlib's global state is never touched: threads may draw, and a notebook's own figures stay.
-"""
+"""Pictures of a run: the confusion matrix, reliability, and the curves of training."""
 
 from __future__ import annotations
 
@@ -13,22 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.console import text_width
-from headstart.errors import MissingExtraError
+from headstart.evaluation.drawing import (
+    FAINT,
+    INK,
+    NAME_WIDTH,
+    REPORTED,
+    TRAIN,
+    fonts_for,
+    new_figure,
+    number_in,
+    plain_text,
+    quiet_axes,
+    save_png,
+    shortened,
+    width_of,
+    write_text,
+)
 from headstart.evaluation.evaluate import printable
-from headstart.evaluation.evaluate import shortened as cut
-from headstart.fonts import legible, matplotlib_families
 from headstart.metrics import wilson_interval
-from headstart.storage import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
-INK, FAINT, GRID = "#1f2933", "#6b7785", "#e3e7eb"
-TRAIN, REPORTED = "#8a94a0", "#1668b3"
-DPI = 150
-NAME_WIDTH = 22  # letters of a class name on an axis (wide ones count two)
 UPRIGHT_SHARE = 0.03  # of the width of the axes, for an upright name
 COUNTED = 14  # up to so many classes, each cell shows its number
 NAMED = 60  # up to so many classes, the axes show names
@@ -59,25 +63,25 @@ def draw_confusion(result: Mapping[str, Any], path: Path) -> None:
                 colour = "white" if dark else INK if count else "#aab3bc"
                 size = 11 if len(str(count)) <= 4 else 8
                 label = axes.text(j, i, str(count), ha="center", va="center", color=colour)
-                _plain(label, families, size)
-    _save(figure, path)
+                plain_text(label, families, size)
+    save_png(figure, path)
 
 
 def _confusion_axes(result: Mapping[str, Any]) -> tuple[Figure, Axes, list[str]]:
     """An empty matrix with titles and class names, laid out to the measured width of the names."""
     names = [shortened(printable(name)) for name in result["classes"]]
     n, named, counted = len(names), len(names) <= NAMED, len(names) <= COUNTED
-    families = _families(names)
+    families = fonts_for(names)
     cell = 0.72 if n <= 4 else 0.5 if counted else 0.21 if named else 6.5 / n  # inches
     size = 10 if counted else 7
     side = max(cell * n, 0.72)
-    figure = _figure(1, 1)
-    widest = max((_inches(figure, name, families, size) for name in names), default=0) if named else 0
+    figure = new_figure(1, 1)
+    widest = max((width_of(figure, name, families, size) for name in names), default=0) if named else 0
     upright = widest > cell * 0.9  # names that would touch stand upright
     left = 0.55 + widest
     bottom = 0.45 + (widest if upright else 0.2 if named else 0)
     title, legend = _title(result), "blue: found; orange: taken for another class; each row is 100 %"
-    title_width = max(_inches(figure, title, families, 10.5), _inches(figure, legend, families, 8))
+    title_width = max(width_of(figure, title, families, 10.5), width_of(figure, legend, families, 8))
     width, height = max(left + side, 0.2 + title_width) + 0.25, bottom + side + 0.66
     figure.set_size_inches(width, height)
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
@@ -85,7 +89,7 @@ def _confusion_axes(result: Mapping[str, Any]) -> tuple[Figure, Axes, list[str]]
     axes.set_xticks(ticks, names if named else [], rotation=90 if upright else 0, ha="center")
     axes.set_yticks(ticks, names if named else [])
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        _plain(label, families, size)
+        plain_text(label, families, size)
     axes.tick_params(length=0, colors=INK)
     if named and n > 1:
         axes.set_xticks([k + 0.5 for k in range(n - 1)], minor=True)
@@ -94,10 +98,10 @@ def _confusion_axes(result: Mapping[str, Any]) -> tuple[Figure, Axes, list[str]]
         axes.tick_params(which="minor", length=0)
     for edge in axes.spines.values():
         edge.set_visible(False)
-    _plain(axes.set_xlabel("prediction", color=FAINT), families, 9)
-    _plain(axes.set_ylabel("truth", color=FAINT), families, 9)
-    _text(figure, (0.2 / width, 1 - 0.27 / height), title, families, 10.5, INK)
-    _text(figure, (0.2 / width, 1 - 0.48 / height), legend, families, 8, FAINT)
+    plain_text(axes.set_xlabel("prediction", color=FAINT), families, 9)
+    plain_text(axes.set_ylabel("truth", color=FAINT), families, 9)
+    write_text(figure, (0.2 / width, 1 - 0.27 / height), title, families, 10.5, INK)
+    write_text(figure, (0.2 / width, 1 - 0.48 / height), legend, families, 8, FAINT)
     return figure, axes, families
 
 
@@ -146,10 +150,10 @@ def draw_reliability(calibration: Mapping[str, Any], path: Path) -> None:
         MissingExtraError: matplotlib is not installed.
         RunError: HS-RUN-001 to -003, the file cannot be written.
     """
-    families = _families([])
-    figure = _figure(4.6, 4.7)
+    families = fonts_for([])
+    figure = new_figure(4.6, 4.7)
     axes = figure.add_axes((0.13, 0.12, 0.82, 0.74))
-    _style(axes, families)
+    quiet_axes(axes, families)
     axes.plot((0, 1), (0, 1), color="#c3cad1", linewidth=1, zorder=1)
     drawn = [("after", REPORTED)] if calibration["reason"] else [("before", TRAIN), ("after", REPORTED)]
     lowest = 1.0
@@ -163,13 +167,13 @@ def draw_reliability(calibration: Mapping[str, Any], path: Path) -> None:
     least = max(0.0, math.floor(lowest * 10) / 10)
     axes.set_xlim(least, 1.01)
     axes.set_ylim(least, 1.01)
-    _plain(axes.set_xlabel("confidence", color=FAINT), families, 9)
-    _plain(axes.set_ylabel("accuracy", color=FAINT), families, 9)
+    plain_text(axes.set_xlabel("confidence", color=FAINT), families, 9)
+    plain_text(axes.set_ylabel("accuracy", color=FAINT), families, 9)
     n = calibration["after"]["nll"]["n"]
     how = "not calibrated" if calibration["reason"] else "grey: before, blue: after calibration"
-    _text(figure, (0.13, 0.945), f"confidence and accuracy of {n:,} pictures", families, 10.5, INK)
-    _text(figure, (0.13, 0.9), f"{how}; below the line: too sure", families, 8, FAINT)
-    _save(figure, path)
+    write_text(figure, (0.13, 0.945), f"confidence and accuracy of {n:,} pictures", families, 10.5, INK)
+    write_text(figure, (0.13, 0.9), f"{how}; below the line: too sure", families, 8, FAINT)
+    save_png(figure, path)
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, reported: str = "val") -> None:
@@ -187,12 +191,12 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, reported: str 
         MissingExtraError: matplotlib is not installed.
         RunError: HS-RUN-001 to -003, the file cannot be written.
     """
-    families = _families([str(row.get("stage") or "") for row in rows] + [reported])
+    families = fonts_for([str(row.get("stage") or "") for row in rows] + [reported])
     from matplotlib.ticker import MaxNLocator
 
     stages = [str(row.get("stage") or "") for row in rows]
     steps = _steps(rows)
-    figure = _figure(7.0, 3.5)
+    figure = new_figure(7.0, 3.5)
     loss_axes = figure.add_axes((0.085, 0.16, 0.385, 0.62))
     accuracy_axes = figure.add_axes((0.565, 0.16, 0.385, 0.62))
     panels: tuple[tuple[Axes, str, tuple[tuple[str, str, str, str], ...]], ...] = (
@@ -208,13 +212,13 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, reported: str 
         ),
     )
     for axes, title, lines in panels:
-        _style(axes, families)
+        quiet_axes(axes, families)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
         margin = 0.5 if len(steps) < 2 else 0.02 * (steps[-1] - steps[0])
         axes.set_xlim(steps[0] - margin, steps[-1] + margin)
         drawn = 0
         for key, name, colour, style in lines:
-            values = [_number(row.get(key)) for row in rows]
+            values = [number_in(row.get(key)) for row in rows]
             if all(math.isnan(value) for value in values):
                 continue
             points = [(x, y) for x, y in zip(steps, values, strict=False) if not math.isnan(y)]
@@ -236,17 +240,17 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, reported: str 
         else:
             _accuracy_range(axes, rows)
         _mark_stages(axes, steps, stages, families)
-        _plain(axes.set_xlabel("epoch", color=FAINT), families, 9)
+        plain_text(axes.set_xlabel("epoch", color=FAINT), families, 9)
         box = axes.get_position()
-        _text(figure, (box.x0, 0.925), title, families, 11, INK)
+        write_text(figure, (box.x0, 0.925), title, families, 11, INK)
         if drawn:
             legend = axes.legend(
                 loc="lower left", bbox_to_anchor=(-0.02, 1.06), frameon=False, ncols=2, handlelength=1.8,
                 columnspacing=1.4, borderpad=0, labelcolor=INK,
             )  # fmt: skip
             for label_text in legend.get_texts():
-                _plain(label_text, families, 9)
-    _save(figure, path)
+                plain_text(label_text, families, 9)
+    save_png(figure, path)
 
 
 def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path, *, chosen: float) -> None:
@@ -261,12 +265,12 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path, *, chosen: float) 
         MissingExtraError: matplotlib is not installed.
         RunError: HS-RUN-001 to -003, the file cannot be written.
     """
-    families = _families([])
+    families = fonts_for([])
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    figure = _figure(5.2, 3.5)
+    figure = new_figure(5.2, 3.5)
     axes = figure.add_axes((0.11, 0.16, 0.85, 0.68))
-    _style(axes, families)
+    quiet_axes(axes, families)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-")))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -278,13 +282,13 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path, *, chosen: float) 
         before = [value for lr, value in smoothed if lr <= chosen] or [smoothed[0][1]]
         axes.set_ylim(0, 2.5 * max(before))  # where it leaps up at the end says nothing more
     axes.axvline(chosen, color=INK, linewidth=1, linestyle="--", zorder=2)
-    _plain(axes.set_xlabel("learning rate", color=FAINT), families, 9)
-    _text(figure, (0.11, 0.9), f"loss of the sweep; trained with {chosen:g}", families, 11, INK)
-    _save(figure, path)
+    plain_text(axes.set_xlabel("learning rate", color=FAINT), families, 9)
+    write_text(figure, (0.11, 0.9), f"loss of the sweep; trained with {chosen:g}", families, 11, INK)
+    save_png(figure, path)
 
 
 def _accuracy_range(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
-    values = [_number(row.get(key)) for row in rows for key in ("train_accuracy", "val_accuracy")]
+    values = [number_in(row.get(key)) for row in rows for key in ("train_accuracy", "val_accuracy")]
     lowest = min((value for value in values if not math.isnan(value)), default=0.0)
     # from the decimal below the lowest value, so that late epochs remain distinguishable
     axes.set_ylim(max(0.0, math.floor(lowest * 10 - 0.5) / 10), 1.0)
@@ -292,7 +296,7 @@ def _accuracy_range(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _steps(rows: Sequence[Mapping[str, Any]]) -> list[float]:
     """Where the rows lie on the axis: at their epochs if these rise, else one after the other."""
-    epochs = [_number(row.get("epoch")) for row in rows]
+    epochs = [number_in(row.get("epoch")) for row in rows]
     rising = all(a < b for a, b in pairwise(epochs)) and not any(map(math.isnan, epochs))
     return (epochs if rising else [float(i) for i in range(1, len(rows) + 1)]) or [1.0]
 
@@ -316,7 +320,7 @@ def _mark_stages(axes: Axes, steps: Sequence[float], stages: Sequence[str], fami
         where = ((left - low) / (high - low) + 0.012, 0.02)
         label = axes.text(*where, name, transform=axes.transAxes, va="bottom", color=FAINT, zorder=2)
         label.set_rotation(0 if beside else 90)
-        _plain(label, families, 7.5)
+        plain_text(label, families, 7.5)
 
 
 def show_live(figure_or_path: Figure | Path | str) -> bool:
@@ -343,71 +347,3 @@ def show_live(figure_or_path: Figure | Path | str) -> bool:
 
 
 _shown: set[tuple[str, int]] = set()
-
-
-def shortened(name: str, width: int = NAME_WIDTH) -> str:
-    """A name as our fonts can draw it, of at most ``width`` places."""
-    return cut(legible(name), width)
-
-
-def _number(value: object) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
-    return number if math.isfinite(number) else math.nan
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of its own, in inches, that no global registry knows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _families(texts: Sequence[str]) -> list[str]:
-    """Fonts for the texts; the first step of every picture, and so where matplotlib is missed."""
-    try:
-        return matplotlib_families([*texts, "…"])
-    except ImportError as error:
-        raise MissingExtraError("train", "Drawing curves and matrices") from error
-
-
-def _plain(text: Text, families: list[str], size: float) -> None:
-    """Letters as they are: a name such as ``cost_$5_$10`` is no mathematics."""
-    text.set_parse_math(False)
-    text.set_fontfamily(families)
-    text.set_fontsize(size)
-
-
-def _text(
-    figure: Figure, where: tuple[float, float], words: str, families: list[str], size: float, colour: str
-) -> None:
-    _plain(figure.text(*where, words, color=colour), families, size)
-
-
-def _inches(figure: Figure, words: str, families: list[str], size: float) -> float:
-    """Width of a line of text on paper."""
-    label = figure.text(0, 0, words)
-    _plain(label, families, size)
-    width = label.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi  # type: ignore[attr-defined]
-    label.remove()
-    return float(width)
-
-
-def _style(axes: Axes, families: list[str]) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color("#c3cad1")
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, colors=FAINT, labelsize=8.5, labelfontfamily=families[0])
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_path(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
-    figure.clear()
