@@ -198,14 +198,14 @@ def _train(
         from headstart.training.first_step import checked_plan
         from headstart.training.fit import copy_of
         from headstart.training.speed import processor_threads
-        from headstart.training.turned import without_harm
+        from headstart.training.turned import warn_of_harm
 
         model = target_model(config, recipe, loaded, dataset.classes)
         keep_freed_memory()  # before the plan is timed
         plan = checked_plan(config, model, dataset, pictures, budget=budget, cache=cache)
         untrained = copy_of(model) if plan.refit != "none" else {}
-        if resume is None:
-            plan = without_harm(plan, model, dataset, pictures, cache, asked=config.augment)
+        if resume is None and config.augment is not None:
+            warn_of_harm(plan, model, dataset, pictures, cache)
         if resume is None and is_first():
             write_config(folder / CONFIG, plan, data)
         elif is_first():

@@ -55,7 +55,7 @@ def carry_out(
     """Trains as planned; after each epoch the row, the curves and the hook.
 
     Returns:
-        The plan, with the learning rate that a sweep found where it was to find one, and what was trained.
+        The plan, with the views and the rate that were settled after the probe, and what was trained.
     """
     import torch
 
@@ -70,6 +70,9 @@ def carry_out(
     def on_sweep(found: Sweep, plan: Plan) -> None:
         if is_first():
             show_sweep(found, plan, folder)
+
+    def on_plan(plan: Plan) -> None:
+        if is_first():
             write_config(folder / CONFIG, plan, data)
 
     def on_out_of_fold(probabilities: np.ndarray) -> None:
@@ -97,6 +100,7 @@ def carry_out(
             checkpoint=checkpoint,
             saved=saved,
             budget=budget,
+            on_plan=on_plan,
             on_sweep=on_sweep,
             on_out_of_fold=on_out_of_fold,
         )

@@ -77,8 +77,7 @@ class Shared:
         from headstart.training.turned import without_harm
 
         dataset, pictures = self.pictures(self.search.config)
-        asked = self.search.config.augment
-        return without_harm(plan, model, dataset, pictures, self.cache, asked=asked)
+        return without_harm(plan, model, dataset, pictures, self.cache)
 
     def trained(self, config: TrainConfig) -> Trained:
         """Exactly what `headstart.train` does with these settings, up to its evaluation."""

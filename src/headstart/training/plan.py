@@ -11,6 +11,7 @@ import torch
 
 from headstart import console
 from headstart.config import Refit, TrainConfig
+from headstart.data.augment import AUGMENTATIONS
 from headstart.launch import place
 from headstart.model.precision import Format
 from headstart.training.balance import ClassSizes
@@ -110,6 +111,16 @@ class Plan:
         """Whether a sweep is still to choose the learning rate."""
         return self.config.lr == "find" and self.epochs > 0
 
+    @property
+    def judges_views(self) -> bool:
+        """Whether the pictures are still to say if they may be mirrored (`headstart.training.turned`).
+
+        Recipe ``d2l`` is the lesson's; random weights see nothing.
+        """
+        recipe = self.recipe
+        judges = self.config.augment is None and recipe.name != "d2l" and recipe.pretrained
+        return judges and self.epochs > 0 and bool(AUGMENTATIONS[recipe.augmentation].turns)
+
     def with_views(self, augmentation: str, why: str) -> Plan:
         """The plan with other random views, as a run of its settings will have it."""
         return dataclasses.replace(
@@ -180,6 +191,8 @@ class Plan:
                 f"{self.config.strategy}: {part}, {recipe.epochs} epochs x {self.steps_per_epoch} steps of "
                 f"{min(recipe.batch_size, self.train_pictures)} pictures, {views} ({recipe.augmentation})"
             )
+            if self.judges_views:
+                lines.append("after the probe: do mirrored or turned pictures look like another class?")
             decay = f", weight decay {recipe.weight_decay:g}"
             rates = f"{recipe.lr:g}, head {recipe.lr * recipe.head_lr_factor:g}"
             if self.finds_rate:
@@ -203,7 +216,6 @@ class Plan:
             elif self.config.epochs == 0:
                 why = "no epochs are asked for"
             lines.append(f"kept: the probe, as {why}")
-        lines += [self.turned] if self.turned else []
         processes = place().size
         if processes > 1 and self.epochs and recipe.batch_norm == "train" and self.fmt.device == "cpu":
             lines.append("BatchNorm sees each process' part of a batch: it is synchronised on GPUs only")

@@ -234,7 +234,7 @@ def resolved(plan: Plan, preprocess: Preprocess) -> Plan:
         epochs=recipe.epochs if trains or recipe.epochs == 0 else None,
         lr=("find" if plan.finds_rate else recipe.lr) if trains else None,
         batch_size=recipe.batch_size if trains else None,
-        augment=recipe.augmentation if trains else None,
+        augment=recipe.augmentation if trains and not plan.judges_views else None,
         views=plan.views if trains else None,
         img_size=preprocess.img_size,
         fit=recipe.fit,

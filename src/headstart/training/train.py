@@ -39,6 +39,7 @@ from headstart.training.plan import Plan
 from headstart.training.probe import fit_probe
 from headstart.training.rehearsal import compiled
 from headstart.training.scores import NOT_MEASURED, probe_scores, scores_of
+from headstart.training.turned import without_harm
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ class Trainer:
 
     ``on_epoch`` is called with each row, ``on_best`` before it while the model is the best so far. ``cache``
     keeps activations of the frozen part for later runs; training saves its place in ``checkpoint``
-    and goes on where it was ``saved``; it ends when the ``budget`` does. ``on_sweep`` is called with what a
-    sweep over learning rates found, and the plan with the rate, which is `plan` from then on.
+    and goes on where it was ``saved``; it ends when the ``budget`` does. ``on_plan`` is called with the plan,
+    which is `plan` from then on, when what it left to the first model was settled: random views, a learning
+    rate; before it ``on_sweep`` with what a sweep over learning rates found.
     ``on_out_of_fold`` is called with the probabilities [n, C] of the training pictures by probes that did not
     see them. ``stage`` names all rows; without ``watch`` nothing is measured on pictures that do not train.
     """
@@ -96,6 +98,7 @@ class Trainer:
         checkpoint: Checkpoint | None = None,
         saved: Saved | None = None,
         budget: Budget | None = None,
+        on_plan: Callable[[Plan], object] = lambda plan: None,
         on_sweep: Callable[[Sweep, Plan], object] = lambda found, plan: None,
         on_out_of_fold: Callable[[NDArray[np.float64]], object] = lambda probabilities: None,
         stage: str | None = None,
@@ -118,6 +121,7 @@ class Trainer:
         self.checkpoint = checkpoint
         self.saved = saved
         self.budget = budget
+        self.on_plan = on_plan
         self.on_sweep = on_sweep
         self.on_out_of_fold = on_out_of_fold
         self.stage = stage
@@ -158,6 +162,8 @@ class Trainer:
                 self.on_epoch(before)
             if plan.epochs == 0:
                 return Trained((before,) if before else (), before, False)
+            if plan.judges_views and saved is None:
+                plan = self.settle_views(cut or HEAD)
             network, batches = self.prepare(cut, cached)
             stepped = self.compiled(network, batches) if plan.config.compile else network
             if plan.finds_rate:
@@ -212,6 +218,16 @@ class Trainer:
         sampled = self.balance == "sample"
         size, seed = plan.recipe.batch_size, plan.config.seed
         return model.above(cut), CachedViews(views, self.targets, size, seed, plan.fmt, sampled)
+
+    def settle_views(self, cut: str) -> Plan:
+        """The plan, without random views that the pictures say are harmful."""
+        parts = self.model, self.dataset, self.pictures, self.cache
+        plan = self.plan = without_harm(self.plan, *parts, self.frozen_part(cut))
+        self.views = views_of(plan, self.dataset, self.pictures)
+        if plan.turned:
+            console.say(plan.turned)
+        self.on_plan(plan)
+        return plan
 
     def weights_in_loss(self) -> Tensor | None:
         """As for `Stepper`."""
@@ -269,6 +285,7 @@ class Trainer:
         found = chosen(points, plan.recipe, batches.steps)
         plan = plan.with_rate(found.lr or plan.recipe.lr)
         self.on_sweep(found, plan)
+        self.on_plan(plan)
         return plan
 
     def probe(self, cut: str, watched: Activations | None) -> Epoch:
@@ -353,11 +370,15 @@ class Trainer:
         views: dict[str, Any],
         label: str,
     ) -> Activations:
+        with console.progress(len(items), label) as advance:
+            return self.frozen_part(cut).activations(view, items, keys=keys, views=views, advance=advance)
+
+    def frozen_part(self, cut: str) -> FrozenPart:
+        """The network below a cut: one for each, which folds and hashes it once."""
         part = self.frozen_parts.get(cut)
         if part is None:
             part = self.frozen_parts[cut] = FrozenPart(self.model, cut, loader=self.loader, cache=self.cache)
-        with console.progress(len(items), label) as advance:
-            return part.activations(view, items, keys=keys, views=views, advance=advance)
+        return part
 
     def live_batches(self) -> LiveViews:
         recipe, seed = self.plan.recipe, self.plan.config.seed

@@ -87,37 +87,64 @@ def without_harm(
     dataset: Dataset,
     pictures: Pictures,
     cache: Cache | None,
-    *,
-    asked: str | None,
+    part: FrozenPart | None = None,
 ) -> Plan:
-    """The plan, without mirrored views where they would exchange classes.
-
-    What the user asked for stays, with a warning. Recipe ``d2l`` is the lesson's; random weights see nothing.
+    """The plan with its random views settled: without mirrored ones where they would exchange classes.
 
     Args:
-        plan: Before the first step.
-        model: Still untrained.
+        plan: Before the first step, as it is where its views are the user's choice.
+        model: Still untrained, but for its head.
         dataset: The pictures.
         pictures: Their pixels.
-        cache: Keeps activations, which the probe uses again.
-        asked: The augmentation that the user asked for; None: the recipe's.
+        cache: Keeps activations, which the probe uses, too.
+        part: Of the model, below what trains; made if absent.
     """
-    recipe = plan.recipe
-    turns = AUGMENTATIONS[recipe.augmentation].turns
-    if not (turns and plan.epochs and recipe.pretrained) or (recipe.name == "d2l" and asked is None):
+    if not plan.judges_views:
         return plan
-    found = harms(turns, plan, model, dataset, pictures, cache)
-    harmless = harmless_views(AUGMENTATIONS[recipe.augmentation], {harm.symmetry for harm in found})
+    now = plan.recipe.augmentation
+    harmless, what = found_harm(plan, model, dataset, pictures, cache, part)
+    if not what:
+        return plan.with_views(now, "")
+    return plan.with_views(harmless, f"views: {harmless} instead of {now}, as {what}")
+
+
+def warn_of_harm(
+    plan: Plan,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    cache: Cache | None,
+) -> None:
+    """Says where the random views that the user asked for would exchange classes; they stay.
+
+    Args:
+        plan, model, dataset, pictures, cache: As for `without_harm`.
+    """
+    asked = plan.recipe.augmentation
+    if not (AUGMENTATIONS[asked].turns and plan.epochs and plan.recipe.pretrained):
+        return
+    harmless, what = found_harm(plan, model, dataset, pictures, cache)
+    if what:
+        console.warn(f"{HARMFUL}: --augment {asked} teaches what is wrong: {what}. Try --augment {harmless}.")
+
+
+def found_harm(
+    plan: Plan,
+    model: Classifier,
+    dataset: Dataset,
+    pictures: Pictures,
+    cache: Cache | None,
+    part: FrozenPart | None = None,
+) -> tuple[str, str]:
+    """Which random views are harmless, and what the others do, "" if nothing; the same in all processes."""
+    augmentation = AUGMENTATIONS[plan.recipe.augmentation]
+    found = harms(augmentation.turns, plan, model, dataset, pictures, cache, part)
+    harmless = harmless_views(augmentation, {harm.symmetry for harm in found})
     what = "" if not found else found[0].text(dataset.classes)
     if len(found) > 1:
         what += f"; {console.counted(len(found) - 1, 'other such exchange', 'other such exchanges')}"
-    harmless, what = ranks.agreed((harmless, what))
-    if not what:
-        return plan
-    if asked is not None:
-        console.warn(f"{HARMFUL}: --augment {asked} teaches what is wrong: {what}. Try --augment {harmless}.")
-        return plan
-    return plan.with_views(harmless, f"views: {harmless} instead of {recipe.augmentation}, as {what}")
+    agreed: tuple[str, str] = ranks.agreed((harmless, what))
+    return agreed
 
 
 def harmful_turns(before: Plan, after: Plan) -> frozenset[int]:
@@ -142,21 +169,22 @@ def harms(
     dataset: Dataset,
     pictures: Pictures,
     cache: Cache | None,
+    part: FrozenPart | None = None,
 ) -> list[Harm]:
     """What `judged` says of the training pictures; with several processes each computes its part.
 
     Args:
         turns: Symmetries that training would show.
-        plan, model, dataset, pictures, cache: As for `without_harm`.
+        plan, model, dataset, pictures, cache, part: As for `without_harm`.
     """
     ids = sample(dataset)
-    plan.fmt.network(model)
     views = Views(dataset, pictures, AUGMENTATIONS["none"])
-    loader = Loader(
-        pictures.preprocess, plan.fmt, plan.workers, on_device=plan.fmt.accelerated or plan.device_views
-    )
     cut = plan.cut or HEAD
-    part = FrozenPart(model, cut, loader=loader, cache=cache)  # one: it folds and hashes the network once
+    if part is None:
+        plan.fmt.network(model)
+        on_device = plan.fmt.accelerated or plan.device_views
+        loader = Loader(pictures.preprocess, plan.fmt, plan.workers, on_device=on_device)
+        part = FrozenPart(model, cut, loader=loader, cache=cache)
     keys = evaluation_keys(dataset, ids)
 
     def features(number: int) -> torch.Tensor:

@@ -45,6 +45,9 @@ def planned(model: Classifier, dataset: Dataset, preprocess: Preprocess = PREPRO
 
 def test_nothing_that_the_plan_decides_stays_open(model: Classifier, dataset: Dataset) -> None:
     plan = planned(model, dataset, weights=Path("a.safetensors"))
+    assert plan.judges_views and plan.config.augment is None  # the pictures say, after the probe
+    plan = plan.with_views(plan.recipe.augmentation, "")
+    assert not plan.judges_views
     settings = to_mapping(plan.config)
     open_still = {name for name, value in settings.items() if value is None}
     assert open_still == {"name", "budget", *DATA}
@@ -224,6 +227,7 @@ def test_the_lines_of_the_default_recipe(model: Classifier, dataset: Dataset) ->
         "strength by 5-fold cross-validation",
         f"finetune: the top of the network (from {plan.cut}) and the head, 3 epochs x 3 steps of 8 pictures, "
         f"{plan.views} cached views per picture ({plan.recipe.augmentation})",
+        "after the probe: do mirrored or turned pictures look like another class?",
         f"AdamW, learning rate 0.0001, head {1e-4 * factor:g}, cosine, "
         f"weight decay {plan.recipe.weight_decay:g}, loss averaged over the batch",
         "kept: the probe, the last epoch or a mix of both, whichever has the highest accuracy on 6 selection "

@@ -17,6 +17,7 @@ from scipy.stats import binom
 import headstart
 from headstart.config import read_yaml
 from headstart.data.augment import AUGMENTATIONS, Augmentation, Symmetry, augment
+from headstart.training.plan import Plan
 from headstart.training.train import Trainer
 from headstart.training.turned import harmless_views, judged, sample, upper_tail
 
@@ -218,10 +219,31 @@ def test_arrows_are_not_mirrored_and_it_is_said(arrows: Path, tmp_path: Path) ->
         line for line in log.splitlines() if line.startswith("views: crop instead of default, as mirrored")
     ]
     assert "of 16 training pictures of 'left' look like 'right'" in said
-    assert "8 cached views per picture (crop)" in log
+    assert "after the probe: do mirrored or turned pictures look like another class?" in log
     again = headstart.train(arrows, **config | {"output": str(tmp_path / "again")})
     assert [r["train_loss"] for r in again.results] == [r["train_loss"] for r in run.results]
     assert "instead of default" not in (again.path / "log.txt").read_text(encoding="utf-8")
+
+
+def test_there_is_a_model_before_views_are_judged_and_a_run_that_ends_there_goes_on(
+    arrows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = headstart.train(arrows, output=tmp_path / "whole", **FAST)
+    output = tmp_path / "runs"
+    with monkeypatch.context() as patch:
+
+        def interrupted(plan: Plan, *_: object) -> Plan:
+            (run,) = output.iterdir()
+            assert (run / "model" / "model.json").is_file()
+            raise KeyboardInterrupt
+
+        patch.setattr("headstart.training.train.without_harm", interrupted)
+        run = headstart.train(arrows, output=output, **FAST)
+    assert run.interrupted
+    assert read_yaml(run.path / "config.yaml")["augment"] is None
+    again = headstart.train(resume=run)
+    assert read_yaml(again.path / "config.yaml")["augment"] == "crop"
+    assert [r["train_loss"] for r in again.results] == [r["train_loss"] for r in whole.results]
 
 
 @pytest.mark.parametrize("fields", ["lr", "augment"])
