@@ -201,8 +201,12 @@ app.command(show)
 app.command(check)
 
 
-@app.command
-def models(
+models = App(name="models", help="List source models, or describe one; carry one to another machine.")
+app.command(models)
+
+
+@models.default
+def list_models(
     pattern: str = "", /, *, here: Annotated[bool, Parameter(negative=())] = False, json: Json = False
 ) -> int:
     """List source models, or describe one.
@@ -222,6 +226,44 @@ def models(
         print_result(described if json else description(described), as_json=json)
     else:
         print_result([vars(m) for m in listed] if json else listing(listed), as_json=json)
+    return 0
+
+
+@models.command
+def pack(
+    name: str, /, *, output: Annotated[Path | None, Parameter(alias="-o")] = None, json: Json = False
+) -> int:
+    """Write the weights of a source model into one file, for a machine without a network.
+
+    Args:
+        name: Whole name of the model; its weights are fetched if they are not on this machine.
+        output: The file, ending in .safetensors. Default: the name of the model, in this folder.
+        json: Print one JSON object.
+    """
+    from headstart.model.carry import pack as packed
+
+    file = output or Path(f"{name.replace('/', '-')}.safetensors")
+    facts = packed(name, file)
+    told = f"{facts['name']}: {facts['bytes'] / 1e6:.1f} MB, licence {facts['licence']}, in {file}"
+    print_result(facts if json else f"{told}\nthere: headstart models add {file.name}", as_json=json)
+    return 0
+
+
+@models.command
+def add(file: Path, /, *, json: Json = False) -> int:
+    """Keep a packed source model on this machine, where it is found by its name from then on.
+
+    Args:
+        file: What `headstart models pack` wrote.
+        json: Print one JSON object.
+    """
+    from headstart.model.carry import add as added
+
+    facts = added(file)
+    told = (
+        f"{facts['name']}, licence {facts['licence']}, is here: headstart train DATA --model {facts['name']}"
+    )
+    print_result(facts if json else told, as_json=json)
     return 0
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headstart.errors import ModelError
-from headstart.model import bundled
+from headstart.model import bundled, packed
 from headstart.model.source import SourceModel
 
 if TYPE_CHECKING:
@@ -110,28 +110,41 @@ def create(
             015 (no weights published).
     """
     source = spec(name, img_size)
-    published = pretrained and weights is None
-    bundled_here = name in bundled.PACKAGES and published
-    file = None
     if name not in bundled.PACKAGES:
         _refuse_early(source)
-        file = _published_file(source) if published else None
 
     from headstart.model.adapters import detach_head
     from headstart.model.adopt import adopt_weights
     from headstart.model.classifier import Classifier
-    from headstart.model.networks import build, to_load
+    from headstart.model.networks import build
 
-    if bundled_here:
-        network = to_load(source, img_size)
-        network.load_state_dict(bundled.state_dict(name))
+    if pretrained and weights is None:
+        network = published_network(source, img_size)
     else:
-        network = build(source, img_size, file)
+        network = build(source, img_size)
     backbone, head, path = detach_head(network, source)
     model = Classifier(backbone, head, source=source, img_size=img_size or source.input_size)
     if weights is not None:
         adopt_weights(model, path, weights)
     return model.eval()
+
+
+def published_network(source: SourceModel, img_size: int | None = None) -> nn.Module:
+    """The network as its library builds it, with its published weights, source head included.
+
+    Raises:
+        ModelError: HS-MODEL-003, 004, 007, 010, 015, as `create`; HS-MODEL-021, an added file is damaged.
+    """
+    from headstart.model.networks import build, to_load
+
+    if source.name not in bundled.PACKAGES:
+        return build(source, img_size, _published_file(source))
+    network, added = to_load(source, img_size), packed.added(source.name)
+    if added is not None and bundled.PACKAGES[source.name].path() is None:
+        network.load_state_dict(packed.read_packed(added))
+    else:
+        network.load_state_dict(bundled.state_dict(source.name))
+    return network
 
 
 def _published_file(source: SourceModel) -> Path:
@@ -142,6 +155,9 @@ def _published_file(source: SourceModel) -> Path:
     path = find_cached(published)
     if path is not None and intact(path):
         return path
+    if (file := packed.added(source.name)) is not None:
+        packed.read_packed(file)  # refuses a damaged one
+        return file
     return obtain(published, source.name, parameter_count(source) if published else 0)
 
 
@@ -316,7 +332,8 @@ def list_models(pattern: str = "") -> list[Listed]:
 
 def _bundled_list() -> Iterator[Listed]:
     for name, package in bundled.PACKAGES.items():
-        yield Listed(name, "bundled", package.input_size, "apache-2.0", package.path() is not None)
+        here = package.path() is not None or packed.added(name) is not None
+        yield Listed(name, "bundled", package.input_size, "apache-2.0", here)
 
 
 def _timm_list() -> Iterator[Listed]:
@@ -332,6 +349,7 @@ def _timm_list() -> Iterator[Listed]:
             continue  # several heads
         here = f"models--{(cfg.hf_hub_id or '').replace('/', '--')}" in repositories
         here = here or (bool(cfg.url) and str(cfg.url).rpartition("/")[2] in files)
+        here = here or packed.added(name) is not None
         yield Listed(name, "timm", int(cfg.input_size[-1]), cfg.license or "unknown", here)
 
 
@@ -345,6 +363,7 @@ def _torchvision_list() -> Iterator[Listed]:
             continue
         source = _torchvision_spec(_TORCHVISION + name)
         here = (torch_cache() / where_published(source).url_file).is_file()
+        here = here or packed.added(source.name) is not None
         yield Listed(source.name, "torchvision", source.input_size, source.licence, here)
 
 
@@ -366,6 +385,7 @@ def describe(name: str) -> dict[str, Any]:
 
     package = bundled.PACKAGES.get(name)
     file = package.path() if package else find_cached(where_published(source))
+    file = file or packed.added(source.name)
     try:
         network = skeleton(source)
         model = _headless(network, source)
