@@ -32,6 +32,7 @@ RUN_BLOCKS = {
     "docs/guide/reproducibility.md": 6,
     "docs/guide/reports.md": 4,
     "docs/guide/splits.md": 6,
+    "docs/guide/tracking.md": 2,
     "docs/guide/tuning.md": 4,
     "docs/guide/unknown.md": 1,
     "docs/quickstart.md": 3,
@@ -46,6 +47,7 @@ NOT_RUN = {
     "docs/guide/data.md": 1,
     "docs/guide/models.md": 2,
     "docs/guide/reproducibility.md": 1,
+    "docs/guide/tracking.md": 3,
     "docs/guide/tuning.md": 2,
     "docs/quickstart.md": 1,
 }
