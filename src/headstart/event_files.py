@@ -78,7 +78,7 @@ class EventFiles:
         summary = summaries()
         values = dataclasses.asdict(row)
         group = REFIT if row.stage == "refit" else ""
-        self._last = row.epoch
+        self._last = max(self._last, row.epoch)
         found = [
             summary.scalar(group + tag, values[name])
             for name, tag in TAGS.items()
