@@ -36,6 +36,7 @@ AREAS = {
     "EVAL": "Evaluating",
     "PREDICT": "Predicting",
     "FETCH": "Downloads",
+    "TRACK": "Trackers",
     "INSTALL": "Installation",
 }
 

@@ -125,6 +125,7 @@ def evaluate(
     source: Source = Source(),  # noqa: B008
     workers: Annotated[int | None, Parameter(alias="-j")] = None,
     device: str | None = None,
+    corruptions: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> int:
     """Figures of a run, on its own held-out pictures or on others; several runs are compared.
@@ -133,10 +134,14 @@ def evaluate(
         paths: One or several runs, and optionally pictures as for `headstart train`: RUN... [DATA].
         workers: Threads that read pictures.
         device: cpu, cuda, cuda:1, mps.
+        corruptions: Measure on the same pictures with noise, blur, JPEG compression, brightness, contrast and
+            pixelation, too, each at three strengths. Without DATA, --images says where the pictures are now.
         json: Print the figures as one JSON object.
     """
     runs, data = split_paths(paths)
-    found = headstart.evaluate(*runs, data=data, workers=workers, device=device, **source.fields())
+    found = headstart.evaluate(
+        *runs, data=data, workers=workers, device=device, corruptions=corruptions, **source.fields()
+    )
     if json and launch.place().rank == 0:
         show_json(found)
     return 0

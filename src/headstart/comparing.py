@@ -100,7 +100,7 @@ def compare(
         ConfigError, DataError, ModelError, RunError: with a stable code and what to do.
     """
     whole = settings(config, single)
-    require_training_packages()
+    require_training_packages(whole)
     if learning_curve:
         from headstart.run_learning import learn
 

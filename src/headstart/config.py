@@ -32,6 +32,7 @@ Balance = Literal["auto", "none", "loss", "sample"]
 Gpus = Literal["all"] | int
 Rate = float | Literal["find"]
 ImgSize = int | Literal["auto"]
+Track = Literal["tensorboard"]
 NOTES = ("data", "plan", "measured", "versions")  # in a run's config.yaml, beside the settings
 DEFAULT_MODEL = "efficientnet-lite0"
 SEE_HELP = "See `headstart train --help`."
@@ -165,6 +166,10 @@ class TrainConfig:
 
     workers: Annotated[int | None, Parameter(alias="-j")] = None
     """Threads that read pictures. Results do not depend on it. Default: the number of cores."""
+
+    track: Track | None = None
+    """Show the run in a viewer, too, as it goes: tensorboard (event files in the run's folder; needs the
+    extra track)."""
 
     cache: float = 10.0
     """Disk space for resized pictures and activations that later runs use again, GB. 0: none is used."""

@@ -23,7 +23,7 @@ class EpochLog:
     Args:
         folder: Of the run.
         watched: What to call the pictures of the row's ``val_*``.
-        hook: The user's, as a `SafeHook`.
+        hook: What else hears of the row.
     """
 
     def __init__(self, folder: Path, watched: str, hook: EpochHook | None) -> None:
@@ -73,26 +73,6 @@ class EpochLog:
     def call_hook(self, row: Epoch) -> None:
         if self.hook is not None:
             self.hook(row)
-
-
-class SafeHook:
-    """The user's hook. If it raises, it is switched off, and training goes on.
-
-    Args:
-        hook: Called with each row of the run, those of a refit included.
-    """
-
-    def __init__(self, hook: EpochHook) -> None:
-        self._hook: EpochHook | None = hook
-
-    def __call__(self, row: Epoch) -> None:
-        if self._hook is None:
-            return
-        try:
-            self._hook(row)
-        except Exception as error:
-            console.warn(f"the epoch hook raised {type(error).__name__}: {error}. It is switched off.")
-            self._hook = None
 
 
 def columns_of(row: Epoch, balanced: bool) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from headstart.data.pictures import Pictures
 from headstart.data.preprocess import Preprocess
 from headstart.data.sources import Data, command_line, options_of
 from headstart.data.splits import SPLITS
-from headstart.epoch_log import SafeHook
 from headstart.errors import ConfigError, UsageError
 from headstart.evaluation.evaluate import report_lines
 from headstart.notation import fold_of
@@ -38,6 +37,7 @@ from headstart.run_folder import (
     data_name,
     output_in_data,
     run_folder,
+    settings_in_full,
     write_config,
 )
 from headstart.run_folds import holds_folds, train_folds
@@ -68,6 +68,7 @@ from headstart.run_setup import (
 )
 from headstart.run_training import carry_out, evaluate_trained, once_more, settle
 from headstart.run_unknown import other_in_data
+from headstart.tracking import Hooks, hooks_of
 from headstart.training.recipes import chooses_fit
 
 DEFAULTS = to_mapping(TrainConfig())
@@ -94,8 +95,9 @@ def train(
         resume: A run that was interrupted; it goes on with its own settings and pictures, and on the same
             machine ends in the weights that it would have had. ``data`` says where the pictures are now, if
             they have moved or were a list.
-        hook: Called with each `headstart.training.fit.Epoch` as it ends. If it raises, it is switched off
-            with a warning and the run goes on.
+        hook: Called with each `headstart.training.fit.Epoch` as it ends; of more it hears by the other
+            methods of `headstart.tracking.Tracker`, if it has them. If it raises, it is switched off with a
+            warning and the run goes on.
         fields: Single settings, by the names of `TrainConfig`: ``train(data, model="torchvision/resnet18")``.
 
     Returns:
@@ -148,7 +150,7 @@ def _train(
         place, output = run_folder(config, data), config.output
     config = dataclasses.replace(config, device=own_device(config.device))
     own_output = (*output_in_data(output, data), *other_in_data(config, data))
-    require_training_packages()
+    require_training_packages(config)
     started = time.perf_counter()
     budget = budget_of(config, started)
     recipe, preprocess = recipe_and_preprocess(config)  # imports timm for most models, so it comes first
@@ -214,12 +216,12 @@ def _train(
         for line in plan.lines():
             console.say(line)
 
-        hook = None if hook is None else SafeHook(hook)
-        with processor_threads(plan.threads):
+        hooks = hooks_of(config, hook) if is_first() else Hooks({})
+        with processor_threads(plan.threads), hooks.of_run(folder, settings_in_full(plan, data)):
             plan, trained = carry_out(
-                plan, model, dataset, pictures, cache, folder, hook, budget, data, resumed=resume is not None
+                plan, model, dataset, pictures, cache, folder, hooks, budget, data, resumed=resume is not None
             )
-            parts = (plan, model, dataset, pictures, cache, folder, hook, budget)
+            parts = (plan, model, dataset, pictures, cache, folder, hooks, budget)
             whole = not (trained.interrupted or trained.stopped)
             if plan.refit == "train" and whole and trained.won:
                 trained = once_more(("train", "selection"), untrained, trained, *parts)
@@ -230,6 +232,7 @@ def _train(
             if more:
                 trained = once_more(SPLITS, untrained, trained, *parts)
                 settle(folder, result, trained, model, dataset, pictures, plan)
+        hooks.end_run(result)
         if not trained.interrupted and is_first():
             unmark_folder(folder)
             discard_lock(folder)

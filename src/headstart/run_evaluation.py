@@ -19,8 +19,16 @@ from headstart.evaluation.compare import compare
 from headstart.evaluation.evaluate import report_lines, summary, without_leaked
 from headstart.evaluation.measure import measure, write_evaluation
 from headstart.evaluation.predictions import Predictions
+from headstart.evaluation.robustness import (
+    ROBUSTNESS,
+    Robustness,
+    robustness_lines,
+    robustness_record,
+    write_robustness,
+)
 from headstart.run_folder import Run, claim, data_name, opened
 from headstart.run_processes import is_first, joined, own_device
+from headstart.run_robustness import robustness_of_run
 
 EVALUATIONS = "evaluations"  # in the folder of a run: its figures on other pictures
 
@@ -42,6 +50,7 @@ def evaluate(
     group_by: str | None = None,
     workers: int | None = None,
     device: str | None = None,
+    corruptions: bool = False,
 ) -> dict[str, Any]:
     """Figures of one or several runs; several are compared on the same pictures.
 
@@ -50,22 +59,25 @@ def evaluate(
         data: Pictures to measure on; None: the pictures that each run reported on.
         exclude: Patterns to leave out of ``data``.
         exclude_list, images, columns, label_from, group_by: Of ``data``, as the settings of
-            `headstart.train` of the same names.
+            `headstart.train` of the same names. ``images`` without ``data``: where the runs' pictures are
+            now.
         workers: Threads that read pictures.
         device: Where to compute.
+        corruptions: Measure on the same pictures with noise, blur and so on, too
+            (`headstart.data.corruptions`).
 
     Returns:
-        ``runs``: the summary of each by its folder; ``comparison`` if there are several. With ``data``,
-        tables and figures also stand in ``RUN/evaluations/NAME/``.
+        ``runs``: the summary of each by its folder, with ``corruptions`` its ``robustness``; ``comparison``
+        if there are several. With ``data``, tables and figures also stand in ``RUN/evaluations/NAME/``.
 
     Raises:
-        RunError: HS-RUN-020, no such run.
-        DataError: as `headstart.evaluation.measure.measure`.
+        RunError: HS-RUN-020, no such run; as `headstart.run_robustness.robustness_of_run`.
+        DataError: as `headstart.evaluation.measure.measure` and the same.
     """
     with joined():
         said = {"images": images, "columns": columns, "label_from": label_from, "group_by": group_by}
         checked = from_mapping({**said, "exclude_list": exclude_list})
-        return _evaluate(runs, data, exclude, options_of(checked), workers, device)
+        return _evaluate(runs, data, exclude, options_of(checked), workers, device, corruptions)
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
@@ -104,11 +116,16 @@ def _evaluate(
     options: SourceOptions,
     workers: int | None,
     device: str | None,
+    corruptions: bool,
 ) -> dict[str, Any]:
     folders = [opened(run) for run in runs]
     tables: dict[str, Predictions] = {}
     results: dict[str, Any] = {}
+    if corruptions or data is not None:
+        device = own_device(device)
     for folder in folders:
+        robustness: tuple[Robustness, ...] = ()
+        place_for_it = folder
         if data is None:
             table = Predictions.read_csv(folder / "predictions.csv")
             split = reported_split(folder)
@@ -117,11 +134,26 @@ def _evaluate(
                 result["calibration"] = calibration
             if leaks := read_leaks(folder):
                 result["without_leaked"] = without_leaked(table, split, leaks)
-            table = identified(table.of_split(split), folder)
+            table = table.of_split(split)
+            if corruptions:
+                robustness = robustness_of_run(
+                    folder,
+                    table,
+                    figures_of(folder),
+                    images=options.images,
+                    workers=workers or 2,
+                    device=device,
+                )
+            table = identified(table, folder)
         else:
-            device = own_device(device)
-            table, result, place, leaks = measure(
-                folder, data, exclude=exclude, options=options, workers=workers, device=device
+            table, result, place, leaks, robustness = measure(
+                folder,
+                data,
+                exclude=exclude,
+                options=options,
+                workers=workers,
+                device=device,
+                corruptions=corruptions,
             )
             if is_first():
                 place_for_it = claim(folder / EVALUATIONS, data_name(data))
@@ -130,6 +162,13 @@ def _evaluate(
         tables[str(folder)], results[str(folder)] = table, result
         for line in (f"\n{folder}", *report_lines(result, place=place)):
             console.say(line)
+        if robustness:
+            result["robustness"] = robustness_record(robustness)
+            if is_first():
+                write_robustness(place_for_it, robustness)
+            for line in ("", *robustness_lines(robustness)):
+                console.say(line)
+            console.say(f"{place_for_it / ROBUSTNESS}; into its report: headstart report {place_for_it}")
     found: dict[str, Any] = {"runs": results}
     if len(folders) > 1:
         comparison = compare(tables)

@@ -99,6 +99,11 @@ class Run:
 
 def write_config(path: Path, plan: Plan, data: Data) -> None:
     """``config.yaml``: the resolved settings; ``headstart train DATA --config`` runs it again."""
+    write_atomic(path, yaml.safe_dump(settings_in_full(plan, data), allow_unicode=True, sort_keys=False))
+
+
+def settings_in_full(plan: Plan, data: Data) -> dict[str, Any]:
+    """What ``config.yaml`` holds."""
     values = {
         "data": data_text(data),
         **to_mapping(plan.config),
@@ -106,7 +111,8 @@ def write_config(path: Path, plan: Plan, data: Data) -> None:
         "measured": plan.measured(),
         "versions": versions(),
     }
-    write_atomic(path, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
+    plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(values, sort_keys=False))
+    return plain
 
 
 def begun(run: Run | str | PathLike[str]) -> tuple[Path, Data | None, TrainConfig]:

@@ -22,6 +22,7 @@ from headstart.evaluation.predictions import Predictions
 from headstart.evaluation.report import REPORT, write_report, write_suspects
 from headstart.evaluation.report_record import Record
 from headstart.evaluation.report_words import LANGUAGES, Language
+from headstart.evaluation.robustness import read_robustness
 from headstart.model.card import MODEL_FOLDER, has_model, read_card
 from headstart.run_evaluation import EVALUATIONS, figures_of, identified, reported_split
 from headstart.run_folder import CONFIG, FINDINGS, Run
@@ -144,7 +145,7 @@ def record_of(folder: Path, root: Path | None) -> Record:
         root: Where the pictures are; None: where they were.
 
     Raises:
-        RunError: HS-EVAL-001, -002.
+        RunError: HS-EVAL-001, -002, -061.
     """
     figures = figures_of(folder)
     predictions = Predictions.read_csv(folder / "predictions.csv")
@@ -175,6 +176,7 @@ def record_of(folder: Path, root: Path | None) -> Record:
         comparison=figures.get("comparison") or {},
         suspects=ranking.rows[: ranking.suspects],
         trained=len(ranking.rows),
+        robustness=read_robustness(folder),
     )
 
 

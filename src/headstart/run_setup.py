@@ -14,6 +14,7 @@ from headstart.errors import ConfigError, MissingExtraError
 from headstart.launch import place
 from headstart.model import zoo
 from headstart.notation import crop_of, seconds_of
+from headstart.tracking import PACKAGES
 
 if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
@@ -59,8 +60,8 @@ def recipe_and_preprocess(config: TrainConfig) -> tuple[Recipe, Preprocess]:
     return recipe, preprocess
 
 
-def require_training_packages() -> None:
-    """Says the pip line where the extra ``train`` is not installed.
+def require_training_packages(config: TrainConfig) -> None:
+    """Says the pip line where the extra ``train`` is not installed, or what ``track`` needs.
 
     Raises:
         MissingExtraError: HS-INSTALL-001.
@@ -69,6 +70,8 @@ def require_training_packages() -> None:
 
     if any(find_spec(name) is None for name in ("torch", "torchvision", "timm", "matplotlib")):
         raise MissingExtraError("train", "Training")
+    if config.track is not None and find_spec(PACKAGES[config.track]) is None:
+        raise MissingExtraError("track", f"--track {config.track}")
 
 
 def load_in_background(config: TrainConfig, pretrained: bool) -> Callable[[], Classifier]:

@@ -28,6 +28,7 @@ from headstart.run_processes import is_first, load_together
 from headstart.run_suspects import write_out_of_fold
 from headstart.run_unknown import facts_of, fit_detector
 from headstart.storage import write_atomic
+from headstart.tracking import Hooks
 
 if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
@@ -46,13 +47,13 @@ def carry_out(
     pictures: Pictures,
     cache: Cache | None,
     folder: Path,
-    hook: EpochHook | None,
+    hooks: Hooks,
     budget: Budget | None,
     data: Data,
     *,
     resumed: bool,
 ) -> tuple[Plan, Trained]:
-    """Trains as planned; after each epoch the row, the curves and the hook.
+    """Trains as planned; after each epoch the row, the curves and the hooks.
 
     Returns:
         The plan, with the views and the rate that were settled after the probe, and what was trained.
@@ -80,10 +81,11 @@ def carry_out(
             write_out_of_fold(folder, dataset, probabilities)
 
     watched = "selection" if plan.selection_pictures else f"{dataset.reported_split}, not selected on"
-    log = EpochLog(folder, watched, hook)
+    log = EpochLog(folder, watched, hooks)
     checkpoint = Checkpoint(folder / CHECKPOINTS / "last.safetensors")
     if (saved := load_together(checkpoint)) is not None:
         log.rows = list(saved.progress.all_rows)
+        hooks.known_rows(log.rows)
         console.say(f"goes on in epoch {saved.progress.epoch} after {saved.progress.batches} batches")
     elif resumed:
         console.say("no checkpoint was written yet: training starts from the beginning")
@@ -147,7 +149,7 @@ def once_more(
     pictures: Pictures,
     cache: Cache | None,
     folder: Path,
-    hook: EpochHook | None,
+    hooks: Hooks,
     budget: Budget | None,
 ) -> Trained:
     """Trains on further pictures what was chosen; the model before stays until the new one is whole."""
@@ -159,11 +161,12 @@ def once_more(
     from headstart.training.refit import refit
 
     before = copy_of(model)
-    log = EpochLog(folder, "selection", hook)
+    log = EpochLog(folder, "selection", hooks)
     log.rows = list(chosen.epochs)
     checkpoint = Checkpoint(folder / CHECKPOINTS / "refit.safetensors")
     if (saved := load_together(checkpoint)) is not None:
         log.rows += saved.progress.all_rows
+        hooks.known_rows(saved.progress.all_rows)
     n, present = len(dataset.indices(*splits)), [name for name in splits if name in dataset.splits]
     measured = "; the figures are those of the model before" if plan.refit == "all" else ""
     console.say(f"once more on all {n} pictures of {', '.join(present)}, with nothing to choose{measured}")

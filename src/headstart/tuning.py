@@ -92,7 +92,7 @@ def tune(
     """
     config = settings(config, single)
     deadline = None if timeout is None else time.monotonic() + timeout_seconds(timeout)
-    require_training_packages()
+    require_training_packages(config)
     require_optuna()
     search = asked_for(data, config, trials, fields, resume)
     shared = Shared(search)

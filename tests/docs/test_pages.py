@@ -23,7 +23,7 @@ RUN_BLOCKS = {
     "docs/guide/checking.md": 5,
     "docs/guide/comparing.md": 4,
     "docs/guide/data.md": 7,
-    "docs/guide/evaluating.md": 6,
+    "docs/guide/evaluating.md": 7,
     "docs/guide/explaining.md": 2,
     "docs/guide/freezing.md": 3,
     "docs/guide/models.md": 3,
@@ -32,6 +32,7 @@ RUN_BLOCKS = {
     "docs/guide/reproducibility.md": 6,
     "docs/guide/reports.md": 4,
     "docs/guide/splits.md": 6,
+    "docs/guide/tracking.md": 2,
     "docs/guide/tuning.md": 4,
     "docs/guide/unknown.md": 1,
     "docs/quickstart.md": 3,
@@ -46,6 +47,7 @@ NOT_RUN = {
     "docs/guide/data.md": 1,
     "docs/guide/models.md": 2,
     "docs/guide/reproducibility.md": 1,
+    "docs/guide/tracking.md": 3,
     "docs/guide/tuning.md": 2,
     "docs/quickstart.md": 1,
 }
@@ -211,6 +213,7 @@ def test_the_reference_of_files_has_every_column() -> None:
     from headstart.data.overrides import COLUMNS as DECISION_COLUMNS
     from headstart.deployment.prediction_table import COLUMNS as PREDICT_COLUMNS
     from headstart.evaluation.predictions import COLUMNS as EVALUATION_COLUMNS
+    from headstart.evaluation.robustness import COLUMNS as ROBUSTNESS_COLUMNS
     from headstart.training.fit import Epoch
 
     EPOCH_COLUMNS = tuple(field.name for field in dataclasses.fields(Epoch))  # noqa: N806
@@ -222,6 +225,7 @@ def test_the_reference_of_files_has_every_column() -> None:
         DECISION_COLUMNS,
         PREDICT_COLUMNS,
         EVALUATION_COLUMNS,
+        ROBUSTNESS_COLUMNS,
         EPOCH_COLUMNS,
     ):
         assert f"`{','.join(columns)}" in page

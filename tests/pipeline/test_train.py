@@ -413,7 +413,8 @@ def test_a_hook_that_raises_is_switched_off(
     run = headstart.train(shapes_folder, output=tmp_path, hook=hook, **tiny)
     assert calls == [0]
     assert len(run.results) == 3
-    warning = "warning: the epoch hook raised ValueError: the tracker is down. It is switched off.\n"
+    fault = "the epoch hook raised ValueError: the tracker is down"
+    warning = f"warning: HS-TRACK-001: {fault}. It is switched off.\n"
     assert capsys.readouterr().err.count(warning) == 1
 
 

@@ -22,6 +22,7 @@ from headstart.errors import DataError
 from headstart.evaluation.calibrate import at_temperature, figures, from_card
 from headstart.evaluation.evaluate import Summary, summary, without_leaked
 from headstart.evaluation.predictions import Predictions
+from headstart.evaluation.robustness import Robustness, Source, answers_to_corrupted, robustness_of
 from headstart.evaluation.unknown import Detector, load_detector
 from headstart.storage import write_atomic
 
@@ -123,7 +124,8 @@ def measure(
     options: SourceOptions | None = None,
     workers: int | None = None,
     device: str | None = None,
-) -> tuple[Predictions, Summary, str, tuple[Leak, ...]]:
+    corruptions: bool = False,
+) -> tuple[Predictions, Summary, str, tuple[Leak, ...], tuple[Robustness, ...]]:
     """A run's model on other pictures: the reported part of ``data``, or all of it where it has no split.
 
     Pictures with which the model was trained or chosen are left out, and counted.
@@ -135,10 +137,11 @@ def measure(
         options: What is said of the source.
         workers: Threads that read pictures.
         device: Where to compute; None: the first accelerator, else the CPU.
+        corruptions: Whether to measure on corrupted pictures, too.
 
     Returns:
-        The table, its summary, what to call the pictures, and those of them that resemble what trained or
-        chose the model.
+        The table, its summary, what to call the pictures, those of them that resemble what trained or chose
+        the model, and the figures on corrupted ones, empty if not asked for.
 
     Raises:
         DataError: HS-DATA-030 classes that the model does not know, HS-DATA-031 nothing left to measure on.
@@ -191,7 +194,12 @@ def measure(
     leaks = leaks_from(seen, dataset, ids[fresh])
     if leaks:
         result["without_leaked"] = without_leaked(table, split, leaks)
-    return table, result, place, leaks
+    robustness: tuple[Robustness, ...] = ()
+    if corruptions:
+        source = Source(pictures.__getitem__, ids[fresh], [str(dataset.file_hashes[i]) for i in ids[fresh]])
+        told = answers_to_corrupted(model, source, preprocess, workers=workers or 2)
+        robustness = robustness_of(table, told)
+    return table, result, place, leaks, robustness
 
 
 def leaks_from(seen: Sequence[LockRow], dataset: Dataset, ids: NDArray[np.int64]) -> tuple[Leak, ...]:

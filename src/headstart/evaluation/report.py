@@ -16,7 +16,7 @@ from headstart import metrics
 from headstart.data.page import filled
 from headstart.evaluation.evaluate import WIDE
 from headstart.evaluation.predictions import NO_TRUTH
-from headstart.evaluation.report_card import calibration, card, findings, made, section
+from headstart.evaluation.report_card import calibration, card, findings, made, robustness, section
 from headstart.evaluation.report_numbers import Numbers
 from headstart.evaluation.report_pictures import NUMBER, Gallery, preprocess_of
 from headstart.evaluation.report_plots import HEIGHT, WIDTH, curves, number
@@ -119,6 +119,7 @@ class Content:
             "curves": self.curves(),
             "calibration": calibration(self.record, self.tell),
             "unknown": section(self.record, "unknown", self.tell),
+            "robustness": robustness(self.record, self.tell),
             "suspects": suspects,
             "findings": findings(self.record, self.tell),
             "card": card(self.record, self.names, self.tell),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headstart.data.corruptions import STRENGTHS
 from headstart.evaluation.report_numbers import Numbers
 from headstart.evaluation.report_plots import reliability
 from headstart.evaluation.report_record import Record
+from headstart.evaluation.robustness import worst_of
 
 EXAMPLES = 3  # of a finding
 
@@ -41,6 +43,51 @@ def calibration(record: Record, tell: Numbers) -> dict[str, Any] | None:
     earlier, points = ([], *(binned(side, tell) for side in sides))[-2:]
     header = (w["before"], w["after"])[-len(sides) :] if len(sides) > 1 else (w["value"],)
     return {"text": text, "header": header, "rows": rows, "points": points, "earlier": earlier}
+
+
+CORRUPTED = {
+    "noise": "corrupted_noise",
+    "blur": "corrupted_blur",
+    "jpeg": "corrupted_jpeg",
+    "brightness": "corrupted_brightness",
+    "contrast": "corrupted_contrast",
+    "pixelate": "corrupted_pixelate",
+}
+"""Their words."""
+
+
+def robustness(record: Record, tell: Numbers) -> dict[str, Any] | None:
+    """Accuracy by corruption and strength, and the worst in words."""
+    found, w = record.robustness, tell.w
+    if not found:
+        return None
+    worst, n = worst_of(found), f"{found[0].n:,}"
+    points = (f"{100 * value:.1f}" for value in (worst.drop, worst.drop_low_95, worst.drop_high_95))
+    said = w["robustness_worst" if worst.told_apart else "robustness_alike"].format(
+        name=w[CORRUPTED[worst.corruption]],
+        strength=worst.strength,
+        accuracy=tell.percent(worst.accuracy),
+        interval=tell.interval(worst.interval),
+        n=n,
+        **dict(zip(("points", "low", "high"), points, strict=True)),
+    )
+    rows = [
+        (
+            w[word],
+            [
+                (tell.percent(row.accuracy), tell.interval(row.interval))
+                for row in found
+                if row.corruption == name
+            ],
+        )
+        for name, word in CORRUPTED.items()
+    ]
+    return {
+        "lead": w["robustness_is"].format(n=n, clean=tell.percent(found[0].accuracy + found[0].drop)),
+        "worst": said,
+        "header": [w["corruption"], *(w["strength"].format(strength=strength) for strength in STRENGTHS)],
+        "rows": rows,
+    }
 
 
 def temperatures(found: Mapping[str, Any], tell: Numbers) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from headstart.data.overrides import Decision
 from headstart.evaluation.predictions import Predictions
+from headstart.evaluation.robustness import Robustness
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Record:
         comparison: As `headstart.evaluation.compare.Comparison.to_dict`; empty if the run stands alone.
         suspects: Pictures whose labels are doubtful, the most doubtful first.
         trained: Pictures that the suspects are some of.
+        robustness: Figures on corrupted pictures.
     """
 
     name: str
@@ -44,3 +46,4 @@ class Record:
     comparison: Mapping[str, Any] = field(default_factory=dict)
     suspects: Sequence[Decision] = ()
     trained: int = 0
+    robustness: Sequence[Robustness] = ()

@@ -127,6 +127,22 @@ ENGLISH = {
     "unknown": "Pictures of none of the classes",
     "figure": "figure",
     "value": "value",
+    # corrupted pictures
+    "robustness": "Corrupted pictures",
+    "robustness_is": "Accuracy on the same {n} pictures with noise, blur and so on, at severities 1, 3 and "
+    "5 of ImageNet-C; as they are: {clean}. In brackets the 95 % interval.",
+    "robustness_worst": "Worst: {name} at strength {strength}, {accuracy} ({interval}): {points} points "
+    "({low} to {high}) below the clean pictures.",
+    "robustness_alike": "Worst: {name} at strength {strength}, {accuracy} ({interval}): these {n} pictures "
+    "cannot tell that from the clean ones.",
+    "corruption": "corruption",
+    "strength": "strength {strength}",
+    "corrupted_noise": "noise",
+    "corrupted_blur": "blur",
+    "corrupted_jpeg": "JPEG compression",
+    "corrupted_brightness": "brightness",
+    "corrupted_contrast": "low contrast",
+    "corrupted_pixelate": "pixelation",
     # suspects
     "suspects": "Labels to look at",
     "suspects_are": "Pictures whose label the others contradict, by confident learning on out-of-fold "
@@ -287,6 +303,21 @@ CHINESE = {
     "unknown": "不属于任何类别的图片",
     "figure": "指标",
     "value": "数值",
+    "robustness": "受损的图片",
+    "robustness_is": "同样 {n} 张图片加上噪声、模糊等之后的准确率，强度为 ImageNet-C 的 1、3、5 级；原图："
+    "{clean}。括号内为 95 % 置信区间。",
+    "robustness_worst": "最差：{name}，强度 {strength}，{accuracy}（{interval}）：比原图低 {points} 个百分点"
+    "（{low} 至 {high}）。",
+    "robustness_alike": "最差：{name}，强度 {strength}，{accuracy}（{interval}）：这 {n} 张图片分不出它与"
+    "原图的差别。",
+    "corruption": "损坏方式",
+    "strength": "强度 {strength}",
+    "corrupted_noise": "噪声",
+    "corrupted_blur": "模糊",
+    "corrupted_jpeg": "JPEG 压缩",
+    "corrupted_brightness": "变亮",
+    "corrupted_contrast": "低对比度",
+    "corrupted_pixelate": "像素化",
     "suspects": "需要查看的标签",
     "suspects_are": "标签与其他图片相矛盾的图片（对折外概率做置信学习）：训练图片 {of} 张中的 {n} 张。用 "
     "headstart suspects 作出决定。",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headstart.data.corruptions import ALL
 from headstart.data.page import THUMBNAIL
 from headstart.evaluation import report_pictures
 from headstart.evaluation.compare import compare
@@ -20,6 +21,7 @@ from headstart.evaluation.report import MATRIX, markdown, write_report
 from headstart.evaluation.report_plots import axis, curves, reliability
 from headstart.evaluation.report_record import Record
 from headstart.evaluation.report_words import LANGUAGES, WORDS
+from headstart.evaluation.robustness import Robustness
 from shapes import KINDS, draw
 
 HOSTILE = "<script>alert(1)</script>"
@@ -376,6 +378,49 @@ def test_names_that_are_no_text(record: Record, tmp_path: Path) -> None:
     paths = [f"caf\udce9-{i}.png" for i in range(len(table))]
     page = page_of(dataclasses.replace(record, predictions=dataclasses.replace(table, paths=paths)), tmp_path)
     assert "caf\\udce9-" in page
+
+
+def corrupted_rows(lowest: float, apart: bool) -> list[Robustness]:
+    """Figures on corrupted pictures; blur at strength 3 is the worst."""
+    rows = []
+    for name, strength in ALL:
+        drop = lowest if (name, strength) == ("blur", 3) else 0.0
+        correct = round(36 * (0.75 - drop))
+        low = 0.05 if apart and drop else -0.1
+        rows.append(Robustness(name, strength, 1, correct, 36, correct / 36, 0.2, 0.9, drop, low, 0.6))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("language", "apart", "said"),
+    [
+        (
+            "en",
+            True,
+            "25.0 % (20.0 % to 90.0 %): 50.0 points (5.0 to 60.0) below the",
+        ),
+        (
+            "en",
+            False,
+            "25.0 % (20.0 % to 90.0 %): these 36 pictures cannot tell that",
+        ),
+        (
+            "zh",
+            True,
+            "25.0 %（20.0 % 至 90.0 %）：比原图低 50.0 个百分点（5.0 至 60.0）。",
+        ),
+        ("zh", False, "25.0 %（20.0 % 至 90.0 %）：这 36 张图片分不出它与原图的差别。"),
+    ],
+)
+def test_corrupted_pictures(record: Record, tmp_path: Path, language: Any, apart: bool, said: str) -> None:
+    given = dataclasses.replace(record, robustness=corrupted_rows(0.5, apart))
+    page = page_of(given, tmp_path, language=language)
+    card = (tmp_path / "report.md").read_text(encoding="utf-8")
+    worst = {"en": "Worst: blur at strength 3, ", "zh": "最差：模糊，强度 3，"}[language]
+    for text in (page, card):
+        assert worst + said in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert page.count(WORDS[language]["strength"].format(strength=2)) == 1
+    assert 'id="robustness"' not in page_of(record, tmp_path, language=language)
 
 
 def test_languages_have_the_same_words_and_places() -> None:
