@@ -38,6 +38,7 @@ def export(data: Path) -> list[dict[str, Any]]:
         exports = {}
         for precision in ("fp32", "int8"):
             exports[precision] = _headstart("export", str(run), "--precision", precision)
+            exports[precision].pop("file")
             (bundle / "model.onnx").rename(bundle / f"{precision}.onnx")
         return [{"data": DATA, "exports": exports, **compared(bundle)}]
 
