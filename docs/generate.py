@@ -35,6 +35,7 @@ AREAS = {
     "RUN": "Runs and the disk",
     "EVAL": "Evaluating",
     "PREDICT": "Predicting",
+    "EXPORT": "Exporting",
     "FETCH": "Downloads",
     "TRACK": "Trackers",
     "INSTALL": "Installation",

@@ -18,6 +18,7 @@ from cyclopts.config import Dict
 import headstart
 from headstart import launch
 from headstart.cli_compare import compare
+from headstart.cli_export import export
 from headstart.cli_input import Json, Source, exact, file_settings, split_paths, usage_words
 from headstart.cli_output import fail, internal, print_result, say, show_json
 from headstart.cli_pictures import check, show
@@ -202,6 +203,7 @@ def predict(
 
 app.command(threshold)
 app.command(explain)
+app.command(export)
 app.command(show)
 app.command(check)
 

@@ -7,6 +7,8 @@ one covariance for all classes, shrunk as Ledoit and Wolf (2004) say. Decision 1
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ ENTRY = "unknown"  # of its card
 DIRECTIONS = 256  # of the covariance that are kept; what lies beside them counts as equally wide
 FOLDS = 5
 BLOCK = 32
+STORED = ("file", "sha256", "bytes", "base64")  # of the entry: where the statistics are, not what they are
 NOISE = 1e-14  # least variance: what float32 resolves of a feature of length 1, squared
 
 Floats = NDArray[np.float64]
@@ -295,23 +298,29 @@ def save_detector(folder: Path, detector: Detector) -> None:
 def load_detector(folder: Path, card: Card) -> Detector | None:
     """What a bundle knows of unknown pictures; None where it was saved without.
 
+    Args:
+        folder: The bundle; not looked at where the card brings the statistics along.
+        card: Its card, or that of an exported model, whose entry ``base64`` holds the bytes of the file.
+
     Raises:
         ModelError: HS-PREDICT-030, the file is missing, damaged, or not the one that was saved.
     """
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     entry = card.get(ENTRY)
     if not entry:
         return None
     path = folder / FILE
     try:
-        if sha256(path) != entry["sha256"]:
+        inside = entry.get("base64")
+        data = path.read_bytes() if inside is None else base64.b64decode(inside, validate=True)
+        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise ValueError("it is not the one that was saved")
-        tensors = load_file(path)
+        tensors = load(data)
         familiar = Familiar(
             tensors["means"], tensors["directions"], tensors["variances"], float(tensors["rest"][0])
         )
-        facts = {name: value for name, value in entry.items() if name not in ("file", "sha256", "bytes")}
+        facts = {name: value for name, value in entry.items() if name not in STORED}
         return Detector(familiar, float(facts.pop("threshold")), facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

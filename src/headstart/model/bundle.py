@@ -5,12 +5,21 @@ No pickle: tensors are stored as safetensors, everything else as JSON. Loading n
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from headstart.errors import ModelError
-from headstart.model.card import CARD, FORMAT_VERSION, NEXT, WEIGHTS, Card, card_entries, read_card, sha256
+from headstart.model.card import (
+    CARD,
+    FORMAT_VERSION,
+    NEXT,
+    WEIGHTS,
+    Card,
+    card_entries,
+    card_text,
+    read_card,
+    sha256,
+)
 from headstart.model.classifier import Classifier
 from headstart.model.source import SourceModel
 from headstart.model.tensors import saved_tensors
@@ -61,7 +70,7 @@ def save_bundle(folder: Path, model: Classifier, card: Card) -> None:
                 "bytes": temporary.stat().st_size,
             },
         }
-        write_atomic(folder / NEXT, json.dumps(whole, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+        write_atomic(folder / NEXT, card_text(whole))
     with storage_errors(folder / CARD):
         (folder / NEXT).replace(folder / CARD)
 

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import ModelError
-from headstart.storage import write_atomic
+from headstart.storage import atomic_path, storage_errors, write_atomic
 
 FORMAT_VERSION = 1
 MODEL_FOLDER = "model"  # of a run
 CARD = "model.json"
 WEIGHTS = "model.safetensors"
 NEXT = "model.json.next"
-"""The card of weights that are about to take the place of the old ones."""
+"""The card of weights, or of an exported model, that are about to take the place of the old ones."""
+EXPORTED = "model.onnx"
+EXPORT = "onnx"
+"""Entry of the card that tells of `EXPORTED`; a card without it has no exported model."""
 
 Card = dict[str, Any]
 
@@ -33,12 +36,15 @@ def has_model(folder: Path) -> bool:
 def card_path(folder: Path) -> Path:
     """The card that belongs to a bundle's weights; it need not exist.
 
-    That is `NEXT` where the process ended between exchanging the weights and exchanging the card.
+    That is `NEXT` where the process ended between exchanging the weights, or the exported model, and
+    exchanging the card.
     """
     new = folder / NEXT
     if new.is_file():
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads(new.read_text(encoding="utf-8"))["weights"]["sha256"] == sha256(folder / WEIGHTS):
+            card = json.loads(new.read_text(encoding="utf-8"))
+            files = {WEIGHTS: card["weights"], **({EXPORTED: card[EXPORT]} if card.get(EXPORT) else {})}
+            if all(entry["sha256"] == sha256(folder / name) for name, entry in files.items()):
                 return new
     return folder / CARD
 
@@ -75,7 +81,48 @@ def amend_card(folder: Path, entries: Card) -> None:
         RunError: HS-RUN-001 to -003, the card cannot be written.
     """
     card = {**read_card(folder), **entries}
-    write_atomic(card_path(folder), json.dumps(card, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_atomic(card_path(folder), card_text(card))
+
+
+@contextlib.contextmanager
+def exchanged_export(folder: Path) -> Iterator[tuple[Path, Card]]:
+    """Around code that writes an exported model, which takes the place of the one that is there.
+
+    File and card change together: whenever the process ends, the card names the file that is there, or none.
+    After an error both are as before.
+
+    Args:
+        folder: The bundle.
+
+    Yields:
+        The file to be written, and what the card is to say of it; its name, hash and size are filled in.
+
+    Raises:
+        ModelError: as `read_card`.
+        RunError: HS-RUN-001 to -003, the folder cannot be written.
+    """
+    new = folder / NEXT
+    entry: Card = {}
+    card = read_card(folder)
+    if card_path(folder) == new:  # left by a process that ended early: it becomes the card
+        with storage_errors(folder / CARD):
+            new.replace(folder / CARD)
+    try:
+        with atomic_path(folder / EXPORTED) as temporary:
+            yield temporary, entry
+            stored = {"file": EXPORTED, "sha256": sha256(temporary), "bytes": temporary.stat().st_size}
+            write_atomic(new, card_text({**card, EXPORT: {**stored, **entry}}))
+    except BaseException:
+        if card_path(folder) != new:
+            new.unlink(missing_ok=True)
+        raise
+    with storage_errors(folder / CARD):
+        new.replace(folder / CARD)
+
+
+def card_text(card: Card) -> str:
+    """A card as it is written."""
+    return json.dumps(card, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def read_card(folder: Path) -> Card:
