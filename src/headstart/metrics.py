@@ -192,6 +192,34 @@ def mean_interval(values: Floats, confidence: float = 0.95) -> Interval:
     return max(0.0, mean - half), mean + half
 
 
+def levels_interval(values: Floats, least: float, most: float, confidence: float = 0.95) -> Interval:
+    """Interval of the mean of values of few levels, such as costs; (nan, nan) without values.
+
+    The mean is the commonest level plus, for each other one, its distance times its share: the Wilson
+    intervals of the shares, added in squares (G. Y. Zou, W. Huang & X. Zhang, Computational Statistics & Data
+    Analysis 53 (2009) 1080-1085). What did not happen yet counts too, as a level at ``least`` and ``most``:
+    the interval of values that are all equal is no point. Of values 0 and 1 it is `wilson_interval`.
+
+    Args:
+        values: float64 [n].
+        least, most: What a value can be.
+    """
+    n = values.size
+    if not n:
+        return UNDEFINED
+    levels, counts = np.unique(values, return_counts=True)
+    base = float(levels[counts.argmax()])
+    seen = dict(zip(levels.tolist(), counts.tolist(), strict=True))
+    below = above = 0.0
+    for level, count in {least: 0, most: 0, **seen}.items():
+        low, high = wilson_interval(count, n, confidence)
+        changes = (level - base) * (low - count / n), (level - base) * (high - count / n)
+        below += min(changes) ** 2
+        above += max(changes) ** 2
+    mean = float(values.mean())
+    return max(least, mean - math.sqrt(below)), min(most, mean + math.sqrt(above))
+
+
 def log_losses(truth: ArrayLike, probabilities: ArrayLike) -> Floats:
     """``-log p(truth)`` of each picture, float64 [n], in nats; p is taken as at least 2.2e-308."""
     t, p = np.asarray(truth, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)

@@ -16,9 +16,11 @@ from headstart.data.lock import read_lock
 from headstart.data.sources import Data, SourceOptions, options_of
 from headstart.errors import RunError
 from headstart.evaluation.compare import compare
+from headstart.evaluation.costs import Costs, cost_figures, cost_lines
 from headstart.evaluation.evaluate import report_lines, summary, without_leaked
 from headstart.evaluation.measure import measure, write_evaluation
 from headstart.evaluation.predictions import Predictions
+from headstart.model.card import MODEL_FOLDER, card_entries, read_card
 from headstart.run_folder import Run, claim, data_name, opened
 from headstart.run_processes import is_first, joined, own_device
 
@@ -97,6 +99,14 @@ def reported_split(folder: Path) -> str:
     return str(figures_of(folder)["split"])
 
 
+def costs_of(folder: Path, table: Predictions) -> dict[str, Any]:
+    """What answers cost by the table that a run's model decides by, as ``costs``; {} if it has none."""
+    card = read_card(folder / MODEL_FOLDER)
+    with card_entries(folder / MODEL_FOLDER):
+        costs = Costs.from_card(card)
+    return {} if costs is None else {"costs": cost_figures(costs, table)}
+
+
 def _evaluate(
     runs: Sequence[Run | str | PathLike[str]],
     data: Data | None,
@@ -117,18 +127,22 @@ def _evaluate(
                 result["calibration"] = calibration
             if leaks := read_leaks(folder):
                 result["without_leaked"] = without_leaked(table, split, leaks)
+            result |= costs_of(folder, table.of_split(split))
             table = identified(table.of_split(split), folder)
         else:
             device = own_device(device)
             table, result, place, leaks = measure(
                 folder, data, exclude=exclude, options=options, workers=workers, device=device
             )
+            result |= costs_of(folder, table)
             if is_first():
                 place_for_it = claim(folder / EVALUATIONS, data_name(data))
                 write_evaluation(place_for_it, table, result, leaks)
                 result["folder"] = str(place_for_it)
         tables[str(folder)], results[str(folder)] = table, result
         for line in (f"\n{folder}", *report_lines(result, place=place)):
+            console.say(line)
+        for line in cost_lines(result["costs"], place) if "costs" in result else ():
             console.say(line)
     found: dict[str, Any] = {"runs": results}
     if len(folders) > 1:

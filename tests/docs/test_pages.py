@@ -23,7 +23,7 @@ RUN_BLOCKS = {
     "docs/guide/checking.md": 5,
     "docs/guide/comparing.md": 4,
     "docs/guide/data.md": 7,
-    "docs/guide/evaluating.md": 6,
+    "docs/guide/evaluating.md": 7,
     "docs/guide/explaining.md": 2,
     "docs/guide/freezing.md": 3,
     "docs/guide/models.md": 3,

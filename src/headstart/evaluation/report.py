@@ -16,7 +16,7 @@ from headstart import metrics
 from headstart.data.page import filled
 from headstart.evaluation.evaluate import WIDE
 from headstart.evaluation.predictions import NO_TRUTH
-from headstart.evaluation.report_card import calibration, card, findings, made, section
+from headstart.evaluation.report_card import calibration, card, costs, findings, made, section
 from headstart.evaluation.report_numbers import Numbers
 from headstart.evaluation.report_pictures import NUMBER, Gallery, preprocess_of
 from headstart.evaluation.report_plots import HEIGHT, WIDTH, curves, number
@@ -118,6 +118,7 @@ class Content:
             "groups": self.groups(),
             "curves": self.curves(),
             "calibration": calibration(self.record, self.tell),
+            "costs": costs(self.record, self.rows, self.tell) if len(self.rows) else None,
             "unknown": section(self.record, "unknown", self.tell),
             "suspects": suspects,
             "findings": findings(self.record, self.tell),
