@@ -172,6 +172,7 @@ def record_of(folder: Path, root: Path | None) -> Record:
         sizes={split: n for split, n in sizes.items() if n},
         groups={row.path: row.group_name for row in rows if row.group_name},
         root=root,
+        model=home / MODEL_FOLDER if has_model(home) else None,
         comparison=figures.get("comparison") or {},
         suspects=ranking.rows[: ranking.suspects],
         trained=len(ranking.rows),

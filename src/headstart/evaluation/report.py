@@ -17,6 +17,7 @@ from headstart.data.page import filled
 from headstart.evaluation.evaluate import WIDE
 from headstart.evaluation.predictions import NO_TRUTH
 from headstart.evaluation.report_card import calibration, card, costs, findings, made, section
+from headstart.evaluation.report_heat import heat_overlays
 from headstart.evaluation.report_numbers import Numbers
 from headstart.evaluation.report_pictures import NUMBER, Gallery, preprocess_of
 from headstart.evaluation.report_plots import HEIGHT, WIDTH, curves, number
@@ -241,7 +242,8 @@ class Content:
             path, confidence = self.rows.paths[i], self.tell.percent(self.rows.confidence[i])
             truth, told = self.names[self.rows.truth[i]], self.names[self.rows.prediction[i]]
             alt = self.w["alt"].format(path=path, truth=truth, told=told, confidence=confidence)
-            shown.append({"path": path, "truth": truth, "told": told, "confidence": confidence, "alt": alt})
+            told_of = {"truth": truth, "told": told, "confidence": confidence}
+            shown.append({"path": path, **told_of, "alt": alt, "heat": "", "heat_alt": ""})
         self.gallery.want([shot["path"] for shot in shown])
         return shown
 
@@ -249,9 +251,17 @@ class Content:
         wrong = np.flatnonzero(~self.rows.correct)
         order = wrong[np.argsort(-self.rows.confidence[wrong], kind="stable")]
         shown = self.shots(order[:MISTAKES].tolist())
+        overlays, why = heat_overlays(self.record, [(shot["path"], shot["told"]) for shot in shown])
+        for shot in shown:
+            shot["heat"] = overlays.get(shot["path"], "")
+            shot["heat_alt"] = self.w["heat_alt"].format(path=shot["path"], told=shot["told"])
+        said = self.w[why] if why else self.w["heat_is"].format(n=len(overlays)) if overlays else ""
+        if overlays and self.record.figures.get("refit") == "all":
+            said += self.w["heat_refit"]
         return {
             "shots": shown,
             "text": self.w["mistakes_are"].format(shown=f"{len(shown):,}", n=f"{len(wrong):,}"),
+            "heat": said,
         }
 
     def cells(self) -> dict[tuple[int, int], dict[str, Any]]:

@@ -107,7 +107,7 @@ def figure_text(figure: object, tell: Numbers, *, shares: bool = False) -> str:
     text, limits, n = write(figure.get("value")), figure.get("interval_95"), figure.get("n")
     if limits:
         text += f" ({tell.interval(limits, shares=shares)})"
-    return text if n is None else f"{text}, n = {n:,}"
+    return text if n is None else f"{text}, {f'n = {n:,}'.replace(' ', chr(0xA0))}"
 
 
 def figure_rows(found: Mapping[str, Any], tell: Numbers, within: str = "") -> list[tuple[str, str]]:

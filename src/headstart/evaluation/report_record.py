@@ -26,6 +26,7 @@ class Record:
         sizes: Pictures of each part of the data.
         groups: Group of each picture that belongs to a named one, by path.
         root: Where the pictures are now; None where that is not known.
+        model: Folder of the run's model; None if it has none of its own.
         comparison: As `headstart.evaluation.compare.Comparison.to_dict`; empty if the run stands alone.
         suspects: Pictures whose labels are doubtful, the most doubtful first.
         trained: Pictures that the suspects are some of.
@@ -41,6 +42,7 @@ class Record:
     sizes: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
+    model: Path | None = None
     comparison: Mapping[str, Any] = field(default_factory=dict)
     suspects: Sequence[Decision] = ()
     trained: int = 0

@@ -57,6 +57,15 @@ ENGLISH = {
     # mistakes
     "mistakes": "Worst mistakes",
     "mistakes_are": "Wrong answers, the most confident first: {shown} of {n}.",
+    "heat_is": "On the right of the first {n}, what the network saw of the picture: coloured where it speaks "
+    "for the wrong answer, grey elsewhere (Grad-CAM). It says where the evidence lies, not what it is.",
+    "heat_refit": " The maps are of the final model, which these pictures trained, too.",
+    "heat_alt": "{path}: where the network looked for {told}",
+    "heat_no_model": "Without heat maps: this run has no model of its own.",
+    "heat_no_torch": 'Without heat maps, which need torch: pip install "headstart[train]", then headstart '
+    "report RUN",
+    "heat_no_stages": "Without heat maps: where the stages of this network lie is not known.",
+    "heat_failed": "Without heat maps: the model could not be run. headstart explain RUN PICTURES says why.",
     "no_mistakes": "There is no mistake among these pictures.",
     "is": "is",
     "answered": "answered",
@@ -235,6 +244,14 @@ CHINESE = {
     "brier": "Brier 分数",
     "mistakes": "最严重的错误",
     "mistakes_are": "错误的回答，最有把握的在前：{n} 个中的 {shown} 个。",
+    "heat_is": "前 {n} 张的右边是网络看到的画面：彩色处支持错误的回答，其余为灰色（Grad-CAM）。它说明依据在"
+    "哪里，而不是依据是什么。",
+    "heat_refit": "热力图属于最终的模型，这些图片也参与过它的训练。",
+    "heat_alt": "{path}：网络判断为 {told} 时看的地方",
+    "heat_no_model": "没有热力图：本次运行没有自己的模型。",
+    "heat_no_torch": '没有热力图，它需要 torch：pip install "headstart[train]"，然后 headstart report RUN',
+    "heat_no_stages": "没有热力图：不知道这个网络的各阶段在哪里。",
+    "heat_failed": "没有热力图：模型无法运行。headstart explain RUN PICTURES 会说明原因。",
     "no_mistakes": "这些图片中没有错误。",
     "is": "实际",
     "answered": "回答",
