@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headstart.run import show, train
     from headstart.run_check import check
     from headstart.run_evaluation import evaluate
+    from headstart.run_explain import explain
     from headstart.run_folder import Run
     from headstart.run_report import label_suspects, report
     from headstart.run_threshold import threshold
@@ -42,6 +43,7 @@ _HOMES = {
     "check": "headstart.run_check",
     "compare": "headstart.comparing",
     "evaluate": "headstart.run_evaluation",
+    "explain": "headstart.run_explain",
     "fetch": "headstart.data.fetch",
     "label_suspects": "headstart.run_report",
     "load": "headstart.deployment.predict",
@@ -63,6 +65,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "explain",
     "fetch",
     "label_suspects",
     "load",

@@ -125,6 +125,8 @@ def evaluate(
     source: Source = Source(),  # noqa: B008
     workers: Annotated[int | None, Parameter(alias="-j")] = None,
     device: str | None = None,
+    by: str | None = None,
+    table: Path | None = None,
     json: Json = False,
 ) -> int:
     """Figures of a run, on its own held-out pictures or on others; several runs are compared.
@@ -133,10 +135,15 @@ def evaluate(
         paths: One or several runs, and optionally pictures as for `headstart train`: RUN... [DATA].
         workers: Threads that read pictures.
         device: cpu, cuda, cuda:1, mps.
+        by: A column of the table that the pictures come from (site, camera, lot): the accuracy of each value,
+            and whether the worst is so by chance.
+        table: The table that has the column of --by, where the pictures come from none.
         json: Print the figures as one JSON object.
     """
     runs, data = split_paths(paths)
-    found = headstart.evaluate(*runs, data=data, workers=workers, device=device, **source.fields())
+    found = headstart.evaluate(
+        *runs, data=data, workers=workers, device=device, by=by, table=table, **source.fields()
+    )
     if json and launch.place().rank == 0:
         show_json(found)
     return 0

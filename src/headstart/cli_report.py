@@ -20,6 +20,8 @@ def report(
     lang: Literal["en", "zh"] = "en",
     images: Path | None = None,
     against: Annotated[tuple[Path, ...], Parameter(negative=())] = (),
+    by: str | None = None,
+    table: Path | None = None,
     json: Json = False,
 ) -> int:
     """Write the page and the model card of a run again: report.html, report.md.
@@ -29,9 +31,12 @@ def report(
         lang: Language: en, zh.
         images: Where the pictures are now, if they have moved since.
         against: Another run, to be compared on the same pictures (repeatable).
+        by: A column of the table that the pictures come from (site, camera, lot): its values stand in the
+            place of the groups.
+        table: The table that has the column of --by, where the pictures come from none.
         json: Print the files as one JSON object.
     """
-    page = headstart.report(run, lang=lang, images=images, against=against)
+    page = headstart.report(run, lang=lang, images=images, against=against, by=by, table=table)
     card = page.with_suffix(".md")
     print_result({"page": str(page), "card": str(card)} if json else f"{page}\n{card}", as_json=json)
     return 0

@@ -336,6 +336,21 @@ def _paired(a_correct: ArrayLike, b_correct: ArrayLike) -> tuple[NDArray[np.bool
     return a, b
 
 
+def fisher_exact(right: int, n: int, other_right: int, other_n: int) -> float:
+    """Fisher's exact two-sided p-value: whether two shares differ. 1 where one has no pictures.
+
+    As probable as what was seen, or less, under "equally good", given how many of all are right.
+    Source: R. A. Fisher, Statistical Methods for Research Workers (1934), section 21.02.
+    """
+    total, k = n + other_n, right + other_right
+    logs = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, total + 1)))))  # of factorials
+    x = np.arange(max(0, k - other_n), min(n, k) + 1)
+    ways = -(logs[x] + logs[n - x] + logs[k - x] + logs[other_n - k + x])
+    chances = np.exp(ways - ways.max())
+    seen = chances[right - x[0]]
+    return min(1.0, float(chances[chances <= seen * (1 + 1e-7)].sum() / chances.sum()))
+
+
 def holm(p_values: ArrayLike) -> Floats:
     """p-values adjusted for several comparisons, float64 [m].
 

@@ -15,12 +15,14 @@ from headstart.data.leaked import read_leaks
 from headstart.data.lock import read_lock
 from headstart.data.sources import Data, SourceOptions, options_of
 from headstart.errors import RunError
+from headstart.evaluation.by_value import by_lines, figures_by
 from headstart.evaluation.compare import compare
 from headstart.evaluation.costs import Costs, cost_figures, cost_lines
 from headstart.evaluation.evaluate import report_lines, summary, without_leaked
 from headstart.evaluation.measure import measure, write_evaluation
 from headstart.evaluation.predictions import Predictions
 from headstart.model.card import MODEL_FOLDER, card_entries, read_card
+from headstart.run_columns import column_values, own_column
 from headstart.run_folder import Run, claim, data_name, opened
 from headstart.run_processes import is_first, joined, own_device
 
@@ -44,6 +46,8 @@ def evaluate(
     group_by: str | None = None,
     workers: int | None = None,
     device: str | None = None,
+    by: str | None = None,
+    table: str | PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Figures of one or several runs; several are compared on the same pictures.
 
@@ -55,6 +59,9 @@ def evaluate(
             `headstart.train` of the same names.
         workers: Threads that read pictures.
         device: Where to compute.
+        by: A column of the table that the pictures come from, or of ``table``: the accuracy of each of its
+            values, as ``by``, see `headstart.evaluation.by_value.figures_by`.
+        table: The table with this column, where the pictures come from none.
 
     Returns:
         ``runs``: the summary of each by its folder; ``comparison`` if there are several. With ``data``,
@@ -62,12 +69,13 @@ def evaluate(
 
     Raises:
         RunError: HS-RUN-020, no such run.
+        ConfigError, DataError: HS-EVAL-074 to -076, as `headstart.run_columns.column_values`.
         DataError: as `headstart.evaluation.measure.measure`.
     """
     with joined():
         said = {"images": images, "columns": columns, "label_from": label_from, "group_by": group_by}
         checked = from_mapping({**said, "exclude_list": exclude_list})
-        return _evaluate(runs, data, exclude, options_of(checked), workers, device)
+        return _evaluate(runs, data, exclude, options_of(checked), workers, device, by, table)
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
@@ -114,6 +122,8 @@ def _evaluate(
     options: SourceOptions,
     workers: int | None,
     device: str | None,
+    by: str | None,
+    by_table: str | PathLike[str] | None,
 ) -> dict[str, Any]:
     folders = [opened(run) for run in runs]
     tables: dict[str, Predictions] = {}
@@ -128,6 +138,11 @@ def _evaluate(
             if leaks := read_leaks(folder):
                 result["without_leaked"] = without_leaked(table, split, leaks)
             result |= costs_of(folder, table.of_split(split))
+            if by is not None:
+                own = table.of_split(split)
+                root = figures_of(folder).get("root")
+                values = own_column(folder, by, own.paths, table=by_table, images=options.images, root=root)
+                result["by"] = {"column": by, **figures_by(own, values)}
             table = identified(table.of_split(split), folder)
         else:
             device = own_device(device)
@@ -135,6 +150,9 @@ def _evaluate(
                 folder, data, exclude=exclude, options=options, workers=workers, device=device
             )
             result |= costs_of(folder, table)
+            if by is not None:
+                values = column_values(by, table.paths, data=data, options=options, table=by_table)
+                result["by"] = {"column": by, **figures_by(table, values)}
             if is_first():
                 place_for_it = claim(folder / EVALUATIONS, data_name(data))
                 write_evaluation(place_for_it, table, result, leaks)
@@ -143,6 +161,8 @@ def _evaluate(
         for line in (f"\n{folder}", *report_lines(result, place=place)):
             console.say(line)
         for line in cost_lines(result["costs"], place) if "costs" in result else ():
+            console.say(line)
+        for line in by_lines(result["by"], str(by)) if "by" in result else ():
             console.say(line)
     found: dict[str, Any] = {"runs": results}
     if len(folders) > 1:

@@ -14,6 +14,7 @@ import numpy as np
 
 from headstart import metrics
 from headstart.data.page import filled
+from headstart.evaluation.by_value import SMALL, figures_by
 from headstart.evaluation.evaluate import WIDE
 from headstart.evaluation.predictions import NO_TRUTH
 from headstart.evaluation.report_card import calibration, card, costs, findings, made, section
@@ -377,25 +378,43 @@ class Content:
         return rows
 
     def groups(self) -> dict[str, Any] | None:
-        members: dict[str, list[int]] = {}
-        for i, path in enumerate(self.rows.paths):
-            if name := self.record.groups.get(path):
-                members.setdefault(name, []).append(i)
-        if len(members) < 2:
+        """Accuracy of each group, or of each value of a column; whether the worst is so by chance."""
+        found = figures_by(self.rows, self.record.groups)
+        if len(found["values"]) < 2:
             return None
-        correct = self.rows.correct
-        hits = {name: int(correct[rows].sum()) for name, rows in members.items()}
-        order = sorted(members, key=lambda name: (hits[name] / len(members[name]), -len(members[name]), name))
+
+        def told(figure: Mapping[str, Any]) -> tuple[str, str]:
+            return self.tell.percent(figure["value"]), self.tell.interval(figure["interval_95"])
+
+        w, column, worst = self.w, self.record.column, found["worst"]
+        if worst is None:
+            said = w["too_few_to_compare"].format(n=SMALL)
+        else:
+            worse = worst["differs"] and worst["accuracy"]["value"] < worst["rest"]["value"]
+            (value, interval), (rest, _) = told(worst["accuracy"]), told(worst["rest"])
+            numbers = {"name": worst["value"], "value": value, "interval": interval, "rest": rest}
+            said = w["worst_beyond_chance" if worse else "worst_by_chance"].format(
+                **numbers, p=f"{worst['p']:.2g}"
+            )
         return {
+            "title": w["groups_by"].format(column=column) if column else w["groups"],
+            "header": column or w["group"],
+            "text": w["by_are"].format(column=column) if column else w["groups_are"],
+            "said": said,
+            "without": w["without_value"].format(n=f"{found['without_value']:,}")
+            if column and found["without_value"]
+            else "",
             "rows": [
                 {
-                    "name": name,
-                    "n": f"{len(members[name]):,}",
-                    "accuracy": self.tell.share(hits[name], len(members[name])),
+                    "name": one["value"],
+                    "n": f"{one['accuracy']['n']:,}",
+                    "accuracy": told(one["accuracy"]),
+                    "p": w["too_few"] if one["p"] is None else f"{one['p']:.3f}",
+                    "differs": one["differs"],
                 }
-                for name in order[:GROUPS]
+                for one in found["values"][:GROUPS]
             ],
-            "more": max(0, len(order) - GROUPS),
+            "more": max(0, len(found["values"]) - GROUPS),
         }
 
     def curves(self) -> dict[str, Any]:

@@ -106,6 +106,16 @@ ENGLISH = {
     "groups": "Groups",
     "groups_are": "Accuracy by group (patient, lot, day ...) of the reported pictures, the lowest first.",
     "group": "group",
+    "groups_by": "By {column}",
+    "by_are": "Accuracy of the reported pictures by their value in the column “{column}”, the lowest first.",
+    "p_value": "p against the rest",
+    "too_few": "too few",
+    "too_few_to_compare": "None has {n} pictures beside {n} others: these are too few to compare.",
+    "worst_beyond_chance": "“{name}” ({value}, {interval}) is worse than the rest ({rest}) beyond chance "
+    "(Fisher's test, Holm's correction, p = {p}).",
+    "worst_by_chance": "“{name}” is lowest ({value}, {interval}; the rest {rest}), no more than chance may "
+    "make of so many (Fisher's test, Holm's correction, p = {p}).",
+    "without_value": "{n} pictures have no value and are left aside.",
     # curves
     "curves": "Training",
     "loss": "Loss",
@@ -285,6 +295,16 @@ CHINESE = {
     "groups": "各组",
     "groups_are": "报告部分按组（病人、批次、日期等）的准确率，最低的在前。",
     "group": "组",
+    "groups_by": "按 {column}",
+    "by_are": "报告部分的图片按“{column}”列的值统计的准确率，最低的在前。",
+    "p_value": "与其余相比的 p",
+    "too_few": "太少",
+    "too_few_to_compare": "没有哪一个有 {n} 张图片且其余也有 {n} 张：太少，无法比较。",
+    "worst_beyond_chance": "“{name}”（{value}，{interval}）比其余（{rest}）差，超出偶然"
+    "（Fisher 检验，Holm 校正，p = {p}）。",
+    "worst_by_chance": "“{name}”最低（{value}，{interval}；其余 {rest}），这么多值中偶然也会如此"
+    "（Fisher 检验，Holm 校正，p = {p}）。",
+    "without_value": "{n} 张图片没有值，不计在内。",
     "curves": "训练过程",
     "loss": "损失",
     "epoch": "轮",
