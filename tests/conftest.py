@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,27 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_file(network.state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def bundle_of() -> Callable[..., Path]:
+    """Saves a small network with random weights for some classes: ``bundle_of(folder, classes)``."""
+    import torch
+
+    from headstart.data.preprocess import Preprocess
+    from headstart.model import zoo
+    from headstart.model.bundle import save_bundle
+    from headstart.model.transfer import transfer
+
+    def save(folder: Path, classes: Sequence[str], model: str = "test_resnet") -> Path:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = transfer(zoo.create(model, pretrained=False), classes)
+        see = Preprocess(img_size=64, resize=64, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
+        save_bundle(folder, network, {"preprocess": see.to_dict()})
+        return folder
+
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headstart.run import show, train
     from headstart.run_check import check
     from headstart.run_evaluation import evaluate
+    from headstart.run_explain import explain
     from headstart.run_export import export, export_to_timm
     from headstart.run_folder import Run
     from headstart.run_report import label_suspects, report
@@ -45,6 +46,7 @@ _HOMES = {
     "evaluate": "headstart.run_evaluation",
     "export": "headstart.run_export",
     "export_to_timm": "headstart.run_export",
+    "explain": "headstart.run_explain",
     "fetch": "headstart.data.fetch",
     "label_suspects": "headstart.run_report",
     "load": "headstart.deployment.predict",
@@ -66,6 +68,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "explain",
     "export",
     "export_to_timm",
     "fetch",

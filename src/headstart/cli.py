@@ -127,6 +127,8 @@ def evaluate(
     workers: Annotated[int | None, Parameter(alias="-j")] = None,
     device: str | None = None,
     corruptions: Annotated[bool, Parameter(negative=())] = False,
+    by: str | None = None,
+    table: Path | None = None,
     json: Json = False,
 ) -> int:
     """Figures of a run, on its own held-out pictures or on others; several runs are compared.
@@ -137,11 +139,21 @@ def evaluate(
         device: cpu, cuda, cuda:1, mps.
         corruptions: Measure on the same pictures with noise, blur, JPEG compression, brightness, contrast and
             pixelation, too, each at three strengths. Without DATA, --images says where the pictures are now.
+        by: A column of the table that the pictures come from (site, camera, lot): the accuracy of each value,
+            and whether the worst is so by chance.
+        table: The table that has the column of --by, where the pictures come from none.
         json: Print the figures as one JSON object.
     """
     runs, data = split_paths(paths)
     found = headstart.evaluate(
-        *runs, data=data, workers=workers, device=device, corruptions=corruptions, **source.fields()
+        *runs,
+        data=data,
+        workers=workers,
+        device=device,
+        corruptions=corruptions,
+        by=by,
+        table=table,
+        **source.fields(),
     )
     if json and launch.place().rank == 0:
         show_json(found)

@@ -20,6 +20,8 @@ def report(
     lang: Literal["en", "zh"] = "en",
     images: Path | None = None,
     against: Annotated[tuple[Path, ...], Parameter(negative=())] = (),
+    by: str | None = None,
+    table: Path | None = None,
     json: Json = False,
 ) -> int:
     """Write the page and the model card of a run again: report.html, report.md.
@@ -29,9 +31,12 @@ def report(
         lang: Language: en, zh.
         images: Where the pictures are now, if they have moved since.
         against: Another run, to be compared on the same pictures (repeatable).
+        by: A column of the table that the pictures come from (site, camera, lot): its values stand in the
+            place of the groups.
+        table: The table that has the column of --by, where the pictures come from none.
         json: Print the files as one JSON object.
     """
-    page = headstart.report(run, lang=lang, images=images, against=against)
+    page = headstart.report(run, lang=lang, images=images, against=against, by=by, table=table)
     card = page.with_suffix(".md")
     print_result({"page": str(page), "card": str(card)} if json else f"{page}\n{card}", as_json=json)
     return 0
@@ -71,16 +76,34 @@ def suspects(
     return 0
 
 
-def threshold(run: Path, /, *, min_recall: str | None = None, json: Json = False) -> int:
-    """Let the model of a run find one class more often; without --min-recall, take that back.
+def threshold(
+    run: Path,
+    /,
+    *,
+    min_recall: str | None = None,
+    costs: Path | None = None,
+    clear: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+) -> int:
+    """Let the model of a run find one class more often, or answer by what mistakes cost.
 
     Args:
         run: Folder of a run.
         min_recall: A class that must not be missed, and how much of it is to be found: cracked=0.98. Decided
             by pictures that neither trained nor chose the model; `headstart predict` applies it.
-        json: Print the threshold and its figures as one JSON object.
+        costs: A table (CSV) of what each answer costs, a row for each true class, a column for each answer;
+            `headstart predict` then gives the answer of least expected cost. A column ask is what it costs to
+            leave a picture to a person.
+        clear: Take either back, as a call without any flag does: the most probable class is answered.
+        json: Print what was found, with its figures, as one JSON object.
     """
-    found = headstart.threshold(run, min_recall)
+    if clear and (min_recall is not None or costs is not None):
+        raise UsageError(
+            "HS-EVAL-073",
+            "--clear takes back what --min-recall and --costs ask for.",
+            fix="Give --clear alone, or leave it out: a new rule takes the place of the old one.",
+        )
+    found = headstart.threshold(run, min_recall, costs=costs)
     if json:
         show_json(found)
     return 0

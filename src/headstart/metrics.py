@@ -192,6 +192,34 @@ def mean_interval(values: Floats, confidence: float = 0.95) -> Interval:
     return max(0.0, mean - half), mean + half
 
 
+def levels_interval(values: Floats, least: float, most: float, confidence: float = 0.95) -> Interval:
+    """Interval of the mean of values of few levels, such as costs; (nan, nan) without values.
+
+    The mean is the commonest level plus, for each other one, its distance times its share: the Wilson
+    intervals of the shares, added in squares (G. Y. Zou, W. Huang & X. Zhang, Computational Statistics & Data
+    Analysis 53 (2009) 1080-1085). What did not happen yet counts too, as a level at ``least`` and ``most``:
+    the interval of values that are all equal is no point. Of values 0 and 1 it is `wilson_interval`.
+
+    Args:
+        values: float64 [n].
+        least, most: What a value can be.
+    """
+    n = values.size
+    if not n:
+        return UNDEFINED
+    levels, counts = np.unique(values, return_counts=True)
+    base = float(levels[counts.argmax()])
+    seen = dict(zip(levels.tolist(), counts.tolist(), strict=True))
+    below = above = 0.0
+    for level, count in {least: 0, most: 0, **seen}.items():
+        low, high = wilson_interval(count, n, confidence)
+        changes = (level - base) * (low - count / n), (level - base) * (high - count / n)
+        below += min(changes) ** 2
+        above += max(changes) ** 2
+    mean = float(values.mean())
+    return max(least, mean - math.sqrt(below)), min(most, mean + math.sqrt(above))
+
+
 def log_losses(truth: ArrayLike, probabilities: ArrayLike) -> Floats:
     """``-log p(truth)`` of each picture, float64 [n], in nats; p is taken as at least 2.2e-308."""
     t, p = np.asarray(truth, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
@@ -306,6 +334,21 @@ def _paired(a_correct: ArrayLike, b_correct: ArrayLike) -> tuple[NDArray[np.bool
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"paired arrays must be [n] and equally long, not {a.shape} and {b.shape}")
     return a, b
+
+
+def fisher_exact(right: int, n: int, other_right: int, other_n: int) -> float:
+    """Fisher's exact two-sided p-value: whether two shares differ. 1 where one has no pictures.
+
+    As probable as what was seen, or less, under "equally good", given how many of all are right.
+    Source: R. A. Fisher, Statistical Methods for Research Workers (1934), section 21.02.
+    """
+    total, k = n + other_n, right + other_right
+    logs = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, total + 1)))))  # of factorials
+    x = np.arange(max(0, k - other_n), min(n, k) + 1)
+    ways = -(logs[x] + logs[n - x] + logs[k - x] + logs[other_n - k + x])
+    chances = np.exp(ways - ways.max())
+    seen = chances[right - x[0]]
+    return min(1.0, float(chances[chances <= seen * (1 + 1e-7)].sum() / chances.sum()))
 
 
 def holm(p_values: ArrayLike) -> Floats:

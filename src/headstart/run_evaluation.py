@@ -15,7 +15,9 @@ from headstart.data.leaked import read_leaks
 from headstart.data.lock import read_lock
 from headstart.data.sources import Data, SourceOptions, options_of
 from headstart.errors import RunError
+from headstart.evaluation.by_value import by_lines, figures_by
 from headstart.evaluation.compare import compare
+from headstart.evaluation.costs import Costs, cost_figures, cost_lines
 from headstart.evaluation.evaluate import report_lines, summary, without_leaked
 from headstart.evaluation.measure import measure, write_evaluation
 from headstart.evaluation.predictions import Predictions
@@ -26,6 +28,8 @@ from headstart.evaluation.robustness import (
     robustness_record,
     write_robustness,
 )
+from headstart.model.card import MODEL_FOLDER, card_entries, read_card
+from headstart.run_columns import column_values, own_column
 from headstart.run_folder import Run, claim, data_name, opened
 from headstart.run_processes import is_first, joined, own_device
 from headstart.run_robustness import robustness_of_run
@@ -51,6 +55,8 @@ def evaluate(
     workers: int | None = None,
     device: str | None = None,
     corruptions: bool = False,
+    by: str | None = None,
+    table: str | PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Figures of one or several runs; several are compared on the same pictures.
 
@@ -65,6 +71,9 @@ def evaluate(
         device: Where to compute.
         corruptions: Measure on the same pictures with noise, blur and so on, too
             (`headstart.data.corruptions`).
+        by: A column of the table that the pictures come from, or of ``table``: the accuracy of each of its
+            values, as ``by``, see `headstart.evaluation.by_value.figures_by`.
+        table: The table with this column, where the pictures come from none.
 
     Returns:
         ``runs``: the summary of each by its folder, with ``corruptions`` its ``robustness``; ``comparison``
@@ -72,12 +81,13 @@ def evaluate(
 
     Raises:
         RunError: HS-RUN-020, no such run; as `headstart.run_robustness.robustness_of_run`.
+        ConfigError, DataError: HS-EVAL-074 to -076, as `headstart.run_columns.column_values`.
         DataError: as `headstart.evaluation.measure.measure` and the same.
     """
     with joined():
         said = {"images": images, "columns": columns, "label_from": label_from, "group_by": group_by}
         checked = from_mapping({**said, "exclude_list": exclude_list})
-        return _evaluate(runs, data, exclude, options_of(checked), workers, device, corruptions)
+        return _evaluate(runs, data, exclude, options_of(checked), workers, device, corruptions, by, table)
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
@@ -109,6 +119,14 @@ def reported_split(folder: Path) -> str:
     return str(figures_of(folder)["split"])
 
 
+def costs_of(folder: Path, table: Predictions) -> dict[str, Any]:
+    """What answers cost by the table that a run's model decides by, as ``costs``; {} if it has none."""
+    card = read_card(folder / MODEL_FOLDER)
+    with card_entries(folder / MODEL_FOLDER):
+        costs = Costs.from_card(card)
+    return {} if costs is None else {"costs": cost_figures(costs, table)}
+
+
 def _evaluate(
     runs: Sequence[Run | str | PathLike[str]],
     data: Data | None,
@@ -117,6 +135,8 @@ def _evaluate(
     workers: int | None,
     device: str | None,
     corruptions: bool,
+    by: str | None,
+    by_table: str | PathLike[str] | None,
 ) -> dict[str, Any]:
     folders = [opened(run) for run in runs]
     tables: dict[str, Predictions] = {}
@@ -135,6 +155,11 @@ def _evaluate(
             if leaks := read_leaks(folder):
                 result["without_leaked"] = without_leaked(table, split, leaks)
             table = table.of_split(split)
+            result |= costs_of(folder, table)
+            if by is not None:
+                root = figures_of(folder).get("root")
+                values = own_column(folder, by, table.paths, table=by_table, images=options.images, root=root)
+                result["by"] = {"column": by, **figures_by(table, values)}
             if corruptions:
                 robustness = robustness_of_run(
                     folder,
@@ -155,12 +180,20 @@ def _evaluate(
                 device=device,
                 corruptions=corruptions,
             )
+            result |= costs_of(folder, table)
+            if by is not None:
+                values = column_values(by, table.paths, data=data, options=options, table=by_table)
+                result["by"] = {"column": by, **figures_by(table, values)}
             if is_first():
                 place_for_it = claim(folder / EVALUATIONS, data_name(data))
                 write_evaluation(place_for_it, table, result, leaks)
                 result["folder"] = str(place_for_it)
         tables[str(folder)], results[str(folder)] = table, result
         for line in (f"\n{folder}", *report_lines(result, place=place)):
+            console.say(line)
+        for line in cost_lines(result["costs"], place) if "costs" in result else ():
+            console.say(line)
+        for line in by_lines(result["by"], str(by)) if "by" in result else ():
             console.say(line)
         if robustness:
             result["robustness"] = robustness_record(robustness)

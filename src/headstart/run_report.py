@@ -24,6 +24,7 @@ from headstart.evaluation.report_record import Record
 from headstart.evaluation.report_words import LANGUAGES, Language
 from headstart.evaluation.robustness import read_robustness
 from headstart.model.card import MODEL_FOLDER, has_model, read_card
+from headstart.run_columns import own_column
 from headstart.run_evaluation import EVALUATIONS, figures_of, identified, reported_split
 from headstart.run_folder import CONFIG, FINDINGS, Run
 from headstart.run_suspects import OUT_OF_FOLD, Ranking, ranking_of, suspects
@@ -37,6 +38,8 @@ def report(
     lang: Language = "en",
     images: str | PathLike[str] | None = None,
     against: Sequence[Run | str | PathLike[str]] = (),
+    by: str | None = None,
+    table: str | PathLike[str] | None = None,
 ) -> Path:
     """Writes ``report.html`` and ``report.md`` of a run again.
 
@@ -46,6 +49,9 @@ def report(
         images: Where the pictures are now, if they have moved.
         against: Other runs, to be compared on the pictures that all of them answered. Default: of a run of
             `headstart compare`, its other runs of the same seed.
+        by: A column of the table that the pictures come from, or of ``table``: its values stand in the place
+            of the groups.
+        table: The table with this column, where the pictures come from none.
 
     Returns:
         The page.
@@ -53,13 +59,17 @@ def report(
     Raises:
         RunError: HS-EVAL-001 or -002, the run's figures are missing or unusable; and as
             `headstart.evaluation.compare.compare`.
-        ConfigError: HS-EVAL-040, no such language.
-        DataError: HS-DATA-001, ``images`` is no folder.
+        ConfigError: HS-EVAL-040, no such language; HS-EVAL-074 or -075, no such column, or no table.
+        DataError: HS-DATA-001, ``images`` is no folder; HS-EVAL-076, the table is of other pictures.
         MissingExtraError: HS-INSTALL-001, Jinja2 is not installed.
     """
     check_options(lang, images)
     folder = folder_of(run)
     found = record_of(folder, None if images is None else Path(images))
+    if by is not None:
+        paths = found.predictions.of_split(str(found.figures["split"])).paths
+        values = own_column(folder, by, paths, table=table, images=images, root=found.root)
+        found = dataclasses.replace(found, groups=values, column=by)
     if others := [folder_of(other) for other in against] or beside(folder):
         found = dataclasses.replace(found, comparison=compared(folder, others, found))
     page, _ = write_report(found, folder, lang)
@@ -182,6 +192,7 @@ def record_of(folder: Path, root: Path | None) -> Record:
         sizes={split: n for split, n in sizes.items() if n},
         groups={row.path: row.group_name for row in rows if row.group_name},
         root=root,
+        model=home / MODEL_FOLDER if has_model(home) else None,
         comparison=figures.get("comparison") or {},
         suspects=ranking.rows[: ranking.suspects],
         trained=len(ranking.rows),

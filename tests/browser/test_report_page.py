@@ -15,6 +15,7 @@ from headstart.evaluation.evaluate import summary
 from headstart.evaluation.predictions import Predictions
 from headstart.evaluation.report import write_report
 from headstart.evaluation.report_record import Record
+from headstart.model.card import read_card
 from shapes import KINDS, draw
 
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
@@ -23,7 +24,7 @@ Opened = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+def record(tmp_path_factory: pytest.TempPathFactory, bundle_of: Callable[..., Path]) -> Record:
     root = tmp_path_factory.mktemp("pictures")
     paths, truth = [], []
     for label, kind in enumerate(KINDS):
@@ -47,7 +48,9 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
             "reason": "too few pictures",
         }
     }
-    return Record("leaves", figures, table, epochs, [], groups=groups, root=root)
+    model = bundle_of(tmp_path_factory.mktemp("model"), table.classes)
+    card = read_card(model)
+    return Record("leaves", figures, table, epochs, [], card=card, groups=groups, root=root, model=model)
 
 
 @pytest.fixture
@@ -156,6 +159,22 @@ def test_all_is_named_for_those_who_do_not_see_it(opened: Opened) -> None:
     assert page.locator("h1").count() == 1 and page.locator("main").count() == 1
     levels = page.eval_on_selector_all("h1, h2, h3", "all => all.map(h => +h.tagName[1])")
     assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_heat_maps_stand_beside_their_pictures(opened: Opened, viewport: dict[str, int]) -> None:
+    page = opened(viewport=viewport)
+    pairs = page.locator("#mistakes figure.pair")
+    assert pairs.count() == 6 == page.locator("#mistakes figure").count()
+    for i in range(6):
+        one, heat = (pairs.nth(i).locator("img").nth(k) for k in range(2))
+        left, right = one.bounding_box(), heat.bounding_box()
+        assert left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
+        assert left["width"] == pytest.approx(right["width"], abs=1) and left["width"] > 120
+        assert right["x"] + right["width"] <= viewport["width"]
+        assert heat.evaluate("i => i.complete && i.naturalWidth === 64")
+        assert "where the network looked for" in heat.get_attribute("alt")
+    assert page.locator("figure.pair").count() == 6  # cells that open show the pictures alone
 
 
 def test_print_shows_answer_pictures_and_card_but_no_links(opened: Opened, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import headstart
 from headstart.calibration import fit_temperature, threshold_for
 from headstart.data.lock import read_lock
-from headstart.errors import ConfigError, RunError
+from headstart.errors import ConfigError, ModelError, RunError
 from headstart.evaluation.calibrate import at_temperature
 from shapes import draw_folder
 
@@ -262,3 +262,133 @@ def test_folds_pool_what_their_temperatures_changed(data: Path, tmp_path: Path) 
     for number, temperature in zip(("1", "2"), found["temperature"], strict=True):
         assert card(headstart.Run(run.path / "folds" / number))["temperature"] == temperature
     assert (run.path / "reliability.png").exists()
+
+
+# --- a table of costs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dear(tmp_path: Path) -> Path:
+    """Missing rings costs nine times as much as a false alarm."""
+    path = tmp_path / "costs.csv"
+    path.write_text("truth,dots,rings\ndots,0,1\nrings,9,0\n", encoding="utf-8")
+    return path
+
+
+def test_answers_of_least_expected_cost(
+    copy: headstart.Run, dear: Path, data: Path, command: Callable[..., Any]
+) -> None:
+    before = card(copy)
+    done = command("threshold", copy.path, "--costs", dear, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    after = card(copy)
+    assert {**after, "costs": None, "min_recall": None} == {**before, "costs": None, "min_recall": None}
+    assert after["costs"]["table"] == found["table"] == [[0, 1], [9, 0]]
+    assert after["costs"]["calibration"] == found["calibration"]
+    held, said = found["calibration"], copy.predictions.of_split("calibration")
+    own = np.where(said.probabilities[:, 1] > 0.1, 1, 0)
+    by_hand = np.where(own == said.truth, 0, np.where(said.truth == 1, 9, 1))
+    assert held["n"] == 200 and held["after"]["cost"]["value"] == pytest.approx(by_hand.mean())
+    assert held["after"]["cost"]["value"] < held["before"]["cost"]["value"]
+    assert held["after"]["recall"]["rings"]["value"] >= held["before"]["recall"]["rings"]["value"]
+    assert "on the calibration pictures" in done.err and "on the test pictures" in done.err
+    for row in headstart.load(copy.path).predict(data / "test"):
+        assert (row.prediction == "rings") == (row.probabilities["rings"] > 0.1)
+        assert row.confidence == row.probabilities[str(row.prediction)]
+    told = command("predict", copy.path, data / "test", "-o", copy.path / "out.csv")
+    assert "each answer is the one of least expected cost" in told.err
+    own_figures = headstart.evaluate(copy)["runs"][str(copy.path)]
+    assert own_figures["costs"] == found["reported"]
+    assert own_figures["accuracy"] == copy.metrics["accuracy"]
+    measured = headstart.evaluate(copy, data=data)["runs"][str(copy.path)]["costs"]
+    assert measured["after"]["cost"]["value"] == pytest.approx(found["reported"]["after"]["cost"]["value"])
+    page = headstart.report(copy).read_text("utf-8")
+    assert "This model gives the answer of least expected cost" in page and "recall of rings" in page
+    assert 'id="costs"' not in headstart.report(probe_without_costs(copy)).read_text("utf-8")
+
+
+def probe_without_costs(run: headstart.Run) -> headstart.Run:
+    assert headstart.threshold(run) == {}
+    assert headstart.load(run.path).costs is None
+    return run
+
+
+def test_a_person_is_asked_where_that_is_cheapest(
+    copy: headstart.Run, data: Path, tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    path = tmp_path / "costs.csv"
+    path.write_text("truth,dots,rings,ask\ndots,0,1,0.001\nrings,1,0,0.001\n", encoding="utf-8")
+    assert headstart.threshold(copy, costs=path)["calibration"]["after"]["asked"]["value"] > 0.5
+    done = command("predict", copy.path, data / "test", "-o", tmp_path / "out.csv", "--json")
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    asked = [row for row in table if row["prediction"] == "ask"]
+    assert asked and json.loads(done.out)["by_class"]["ask"] == len(asked)
+    for row in asked:
+        assert row["status"] == "ok" and 0.5 <= float(row["confidence"]) <= 0.999
+
+
+def test_the_last_rule_counts_and_both_at_once_are_refused(
+    copy: headstart.Run, dear: Path, command: Callable[..., Any]
+) -> None:
+    headstart.threshold(copy, "rings=0.9")
+    done = command("threshold", copy.path, "--costs", dear)
+    assert "the least recall of 'rings' is removed" in done.err and card(copy)["min_recall"] is None
+    both = command("threshold", copy.path, "--costs", dear, "--min-recall", "rings=0.9")
+    assert both.code == 2 and "HS-EVAL-072: A model answers by one of the two" in both.err
+    assert card(copy)["costs"] is not None
+    done = command("threshold", copy.path, "--min-recall", "rings=0.9")
+    assert "the table of costs, which decided before, is removed" in done.err
+    assert card(copy)["costs"] is None and card(copy)["min_recall"]["class"] == "rings"
+    both = command("threshold", copy.path, "--clear", "--costs", dear)
+    assert both.code == 2 and "HS-EVAL-073: --clear takes back" in both.err
+    assert command("threshold", copy.path, "--clear").code == 0 and card(copy)["min_recall"] is None
+
+
+def test_a_table_with_faults_changes_nothing(
+    copy: headstart.Run, tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    path = tmp_path / "costs.csv"
+    path.write_text("truth,dots,ring\ndots,0,-1\n", encoding="utf-8")
+    before = (copy.model / "model.json").read_bytes()
+    done = command("threshold", copy.path, "--costs", path)
+    assert done.code == 2 and (copy.model / "model.json").read_bytes() == before
+    for words in ("must be square", "'rings' has no row", "Did you mean 'rings'?", "'-1' is no cost"):
+        assert words in done.err
+
+
+def test_without_calibration_pictures_costs_decide_and_that_is_said(
+    tiny_run: headstart.Run, tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    run = headstart.Run(Path(shutil.copytree(tiny_run.path, tmp_path / "tiny")))
+    path = tmp_path / "costs.csv"
+    path.write_text("truth,dots,rings,stripes\ndots,0,1,0\nrings,1,0,1\nstripes,1,5,0\n", encoding="utf-8")
+    done = command("threshold", run.path, "--costs", path, "--json")
+    assert done.code == 0 and json.loads(done.out)["calibration"] is None
+    assert "the run has no calibration pictures: its probabilities are the network's own" in done.err
+    assert "warning: 'dots' is never answered: 'stripes' never costs more." in done.err
+    assert headstart.load(run.path).costs is not None
+
+
+def test_few_calibration_pictures_say_little(
+    copy: headstart.Run, dear: Path, command: Callable[..., Any]
+) -> None:
+    for name, part in (("predictions.csv", ",calibration,"), ("dataset.csv", ",calibration,")):
+        path = copy.path / name
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if part not in line or "/00" in line]
+        path.write_text("".join(kept), "utf-8")
+    done = command("threshold", copy.path, "--costs", dear)
+    assert done.code == 0, done.err
+    assert "warning: 20 calibration pictures say little: a cost may lie anywhere in its interval" in done.err
+
+
+def test_a_card_with_costs_that_make_no_sense_is_refused(copy: headstart.Run) -> None:
+    path = copy.model / "model.json"
+    entry = {"answers": ["dots", "rings"], "table": [[0, 1]]}
+    path.write_text(json.dumps(card(copy) | {"costs": entry}), "utf-8")
+    for ask in (headstart.load, headstart.evaluate):
+        with pytest.raises(ModelError) as caught:
+            ask(copy.path)
+        assert caught.value.code == "HS-MODEL-011" and "its costs are not" in str(caught.value)

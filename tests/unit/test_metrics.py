@@ -257,3 +257,32 @@ def test_macro_f1_interval_is_repeatable_and_covers_the_resampling_spread() -> N
     # near the normal interval of the accuracy, which macro F1 of two equal classes follows
     np.testing.assert_allclose(interval, (0.85 - 0.07, 0.85 + 0.07), atol=0.015)
     assert all(map(math.isnan, metrics.macro_f1_interval(np.diag([5, 5]))))
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.floats(0.1, 100))
+def test_the_interval_of_two_levels_is_that_of_a_share(right: int, wrong: int, cost: float) -> None:
+    values = np.array([0.0] * right + [cost] * wrong)
+    found = metrics.levels_interval(values, 0, cost)
+    if right + wrong:
+        low, high = metrics.wilson_interval(wrong, right + wrong)
+        assert found == pytest.approx((cost * low, cost * high))
+    else:
+        assert math.isnan(found[0])
+
+
+@pytest.mark.parametrize("n", [30, 200])
+@pytest.mark.parametrize(
+    ("levels", "p"),
+    [((0, 1, 5), (0.8, 0.15, 0.05)), ((0, 1, 2, 20), (0.9, 0.05, 0.03, 0.02)), ((-5, 0, 1), (0.1, 0.6, 0.3))],
+)
+def test_the_interval_of_levels_holds_their_mean(
+    n: int, levels: tuple[float, ...], p: tuple[float, ...]
+) -> None:
+    random = np.random.default_rng(n)
+    mean = float(np.dot(levels, p))
+    held = []
+    for _ in range(2000):
+        low, high = metrics.levels_interval(random.choice(levels, n, p=p), min(levels), max(levels))
+        assert min(levels) <= low <= high <= max(levels)
+        held.append(low <= mean <= high)
+    assert 0.94 <= np.mean(held) <= 0.995

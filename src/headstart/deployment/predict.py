@@ -27,6 +27,7 @@ from headstart.data.preprocess import Preprocess
 from headstart.deployment.decision import LeastRecall, Sets, sets_for
 from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
 from headstart.errors import DataError, RunError, nearest
+from headstart.evaluation.costs import ASK, Costs
 from headstart.evaluation.unknown import load_detector
 from headstart.model.card import CARD, MODEL_FOLDER, card_entries, card_path, has_model, read_card
 
@@ -47,9 +48,9 @@ class Prediction:
         path: The file as given; "" for a picture in memory.
         status: ``ok``, or why there is no answer: ``empty``, ``lfs-pointer``, ``not-an-image``,
             ``truncated``, ``too-large``, ``too-small``, ``unsupported``, ``missing``, ``forbidden``.
-        prediction: Name of the most probable class, or of the one that `headstart threshold` favours; None
-            without an answer.
-        confidence: Its probability 0..1; None without an answer.
+        prediction: Name of the most probable class, or of the one that `headstart threshold` favours; ``ask``
+            where its table of costs leaves the picture to a person; None without an answer.
+        confidence: Its probability 0..1 (with ``ask``, of the most probable class); None without an answer.
         unknown: Whether it is none of the classes; None where the model has no threshold for that.
         unknown_score: How far it lies from the nearest class, the threshold being 1; None as above.
         probabilities: Class name -> probability, most probable first where only the top was asked for.
@@ -100,6 +101,7 @@ class Model:
             self.preprocess = Preprocess.from_dict(self.card["preprocess"])
             self.temperature = float(self.card.get("temperature", 1.0))
             self.least_recall = LeastRecall.from_card(self.card)
+            self.costs = Costs.from_card(self.card)
             self.detector = load_detector(folder, self.card)
         self._network: Classifier | None = None
         self._lock = threading.Lock()
@@ -244,19 +246,26 @@ class Model:
         top: int | None,
         sets: Sets | None,
     ) -> Prediction:
-        favoured = self.least_recall
-        best = int(row.argmax() if favoured is None else favoured.answers(self.classes, row[None])[0])
+        best = self._decided(row)
         kept = range(len(row)) if top is None else np.argsort(-row, kind="stable")[: max(0, top)]
         return Prediction(
             path,
-            prediction=self.classes[best],
-            confidence=float(row[best]),
+            prediction=ASK if best == len(row) else self.classes[best],
+            confidence=float(row.max() if best == len(row) else row[best]),
             unknown=None if score is None else bool(score > 1),
             unknown_score=None if score is None else float(score),
             probabilities={self.classes[int(i)]: float(row[i]) for i in kept},
             note=note,
             set=None if sets is None else sets.of(self.classes, row),
         )
+
+    def _decided(self, row: NDArray[np.float64]) -> int:
+        """Index of the answer to probabilities float64 [C]; C: a person is asked."""
+        if self.costs is not None:
+            return int(self.costs.answers(row[None])[0])
+        if self.least_recall is not None:
+            return int(self.least_recall.answers(self.classes, row[None])[0])
+        return int(row.argmax())
 
     def __repr__(self) -> str:
         return f"Model({str(self.folder)!r}, {len(self.classes)} classes)"

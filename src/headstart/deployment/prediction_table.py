@@ -16,6 +16,7 @@ from headstart.data.images import RANGE_GUESSED
 from headstart.deployment.decision import SEPARATOR
 from headstart.deployment.predict import BATCH_SIZE, OK, Model, Prediction, remarks
 from headstart.deployment.sources import CLIPPED, Inputs, listed
+from headstart.evaluation.costs import ASK
 from headstart.evaluation.predictions import (
     ENCODING_ERRORS,
     boolean_cell,
@@ -105,7 +106,9 @@ def predict_to_csv(
                 by_class[row.prediction] += 1
                 unknown += bool(row.unknown)
             advance(1)
-    if model.least_recall is not None:
+    if model.costs is not None:
+        say("each answer is the one of least expected cost, by the table of `headstart threshold --costs`")
+    elif model.least_recall is not None:
         say(model.least_recall.line())
     if sets is not None:
         say(sets.line())
@@ -127,7 +130,7 @@ def predict_to_csv(
         rows=len(listing.sources),
         ok=by_class.total(),
         failed=dict(failed),
-        by_class={name: by_class[name] for name in model.classes if by_class[name]},
+        by_class={name: by_class[name] for name in dict.fromkeys((*model.classes, ASK)) if by_class[name]},
         unknown=unknown,
         clipped=notes[CLIPPED],
         depth_guessed=notes[RANGE_GUESSED],

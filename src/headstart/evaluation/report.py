@@ -16,7 +16,9 @@ from headstart import metrics
 from headstart.data.page import filled
 from headstart.evaluation.evaluate import WIDE
 from headstart.evaluation.predictions import NO_TRUTH
-from headstart.evaluation.report_card import calibration, card, findings, made, robustness, section
+from headstart.evaluation.report_card import calibration, card, costs, findings, made, robustness, section
+from headstart.evaluation.report_groups import groups
+from headstart.evaluation.report_heat import heat_overlays
 from headstart.evaluation.report_numbers import Numbers
 from headstart.evaluation.report_pictures import NUMBER, Gallery, preprocess_of
 from headstart.evaluation.report_plots import HEIGHT, WIDTH, curves, number
@@ -35,7 +37,6 @@ PAIRS = 12
 MATRIX = 20  # up to so many classes, the matrix is a table whose cells open
 DRAWN = 20_000  # cells with a number; of larger matrices no picture is drawn
 CLASSES = 60
-GROUPS = 30
 EPOCHS = 200  # in the table
 
 
@@ -115,9 +116,10 @@ class Content:
             "pairs": self.pairs(cells),
             "per_class": self.per_class(),
             "hidden_classes": max(0, len(self.names) - CLASSES),
-            "groups": self.groups(),
+            "groups": groups(self.record, self.rows, self.tell),
             "curves": self.curves(),
             "calibration": calibration(self.record, self.tell),
+            "costs": costs(self.record, self.rows, self.tell) if len(self.rows) else None,
             "unknown": section(self.record, "unknown", self.tell),
             "robustness": robustness(self.record, self.tell),
             "suspects": suspects,
@@ -241,7 +243,8 @@ class Content:
             path, confidence = self.rows.paths[i], self.tell.percent(self.rows.confidence[i])
             truth, told = self.names[self.rows.truth[i]], self.names[self.rows.prediction[i]]
             alt = self.w["alt"].format(path=path, truth=truth, told=told, confidence=confidence)
-            shown.append({"path": path, "truth": truth, "told": told, "confidence": confidence, "alt": alt})
+            told_of = {"truth": truth, "told": told, "confidence": confidence}
+            shown.append({"path": path, **told_of, "alt": alt, "heat": "", "heat_alt": ""})
         self.gallery.want([shot["path"] for shot in shown])
         return shown
 
@@ -249,9 +252,17 @@ class Content:
         wrong = np.flatnonzero(~self.rows.correct)
         order = wrong[np.argsort(-self.rows.confidence[wrong], kind="stable")]
         shown = self.shots(order[:MISTAKES].tolist())
+        overlays, why = heat_overlays(self.record, [(shot["path"], shot["told"]) for shot in shown])
+        for shot in shown:
+            shot["heat"] = overlays.get(shot["path"], "")
+            shot["heat_alt"] = self.w["heat_alt"].format(path=shot["path"], told=shot["told"])
+        said = self.w[why] if why else self.w["heat_is"].format(n=len(overlays)) if overlays else ""
+        if overlays and self.record.figures.get("refit") == "all":
+            said += self.w["heat_refit"]
         return {
             "shots": shown,
             "text": self.w["mistakes_are"].format(shown=f"{len(shown):,}", n=f"{len(wrong):,}"),
+            "heat": said,
         }
 
     def cells(self) -> dict[tuple[int, int], dict[str, Any]]:
@@ -365,28 +376,6 @@ class Content:
                 }
             )
         return rows
-
-    def groups(self) -> dict[str, Any] | None:
-        members: dict[str, list[int]] = {}
-        for i, path in enumerate(self.rows.paths):
-            if name := self.record.groups.get(path):
-                members.setdefault(name, []).append(i)
-        if len(members) < 2:
-            return None
-        correct = self.rows.correct
-        hits = {name: int(correct[rows].sum()) for name, rows in members.items()}
-        order = sorted(members, key=lambda name: (hits[name] / len(members[name]), -len(members[name]), name))
-        return {
-            "rows": [
-                {
-                    "name": name,
-                    "n": f"{len(members[name]):,}",
-                    "accuracy": self.tell.share(hits[name], len(members[name])),
-                }
-                for name in order[:GROUPS]
-            ],
-            "more": max(0, len(order) - GROUPS),
-        }
 
     def curves(self) -> dict[str, Any]:
         rows, w = self.record.epochs, self.w

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.data.corruptions import STRENGTHS
+from headstart.evaluation.costs import Costs, cost_figures
+from headstart.evaluation.predictions import Predictions
 from headstart.evaluation.report_numbers import Numbers
 from headstart.evaluation.report_plots import reliability
 from headstart.evaluation.report_record import Record
 from headstart.evaluation.robustness import worst_of
 
 EXAMPLES = 3  # of a finding
+CLASSES = 60  # whose recall stands beside costs
 
 
 def section(record: Record, key: str, tell: Numbers) -> dict[str, Any] | None:
@@ -90,6 +93,38 @@ def robustness(record: Record, tell: Numbers) -> dict[str, Any] | None:
     }
 
 
+def costs(record: Record, rows: Predictions, tell: Numbers) -> dict[str, Any] | None:
+    """What the answers of the reported pictures cost, where a table of costs decides; else None.
+
+    Args:
+        record: Its card has the table.
+        rows: The reported pictures.
+    """
+    w = tell.w
+    try:
+        table = Costs.from_card(record.card)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if table is None or table.classes != rows.classes:
+        return None
+    found = cost_figures(table, rows)
+    sides = found["before"], found["after"]
+
+    def shares(name: str) -> tuple[str, ...]:
+        return tuple(figure_text(side[name], tell, shares=True) for side in sides)
+
+    lines = [(w["cost"], tuple(figure_text(side["cost"], tell) for side in sides))]
+    lines.append((w["cost_saved"], ("", figure_text(found["saved"], tell))))
+    lines.append((w["accuracy"], shares("accuracy")))
+    if table.asks:
+        lines.append((w["asked"], shares("asked")))
+    for name in table.classes[:CLASSES]:
+        told = tuple(figure_text(side["recall"][name], tell, shares=True) for side in sides)
+        lines.append((w["recall_of"].format(name=name), told))
+    header = (w["most_probable"], w["least_cost"])
+    return {"text": w["costs_are"], "header": header, "rows": lines, "points": [], "earlier": []}
+
+
 def temperatures(found: Mapping[str, Any], tell: Numbers) -> str:
     """The temperature with its interval; of several models, all of them."""
     value, limits = found.get("temperature"), found.get("temperature_interval_95")
@@ -111,14 +146,15 @@ def binned(side: Mapping[str, Any], tell: Numbers) -> list[dict[str, Any]]:
     return points
 
 
-def figure_text(figure: object, tell: Numbers) -> str:
+def figure_text(figure: object, tell: Numbers, *, shares: bool = False) -> str:
     """A figure of ``metrics.json`` with interval and n."""
     if not isinstance(figure, Mapping):
         return tell.w["na"]
-    text, limits, n = tell.plain(figure.get("value")), figure.get("interval_95"), figure.get("n")
+    write = tell.percent if shares else tell.plain
+    text, limits, n = write(figure.get("value")), figure.get("interval_95"), figure.get("n")
     if limits:
-        text += f" ({tell.interval(limits, shares=False)})"
-    return text if n is None else f"{text}, n = {n:,}"
+        text += f" ({tell.interval(limits, shares=shares)})"
+    return text if n is None else f"{text}, {f'n = {n:,}'.replace(' ', chr(0xA0))}"
 
 
 def figure_rows(found: Mapping[str, Any], tell: Numbers, within: str = "") -> list[tuple[str, str]]:

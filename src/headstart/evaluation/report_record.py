@@ -25,8 +25,10 @@ class Record:
         settings: ``config.yaml``.
         card: ``model/model.json``; empty where the run has no model of its own.
         sizes: Pictures of each part of the data.
-        groups: Group of each picture that belongs to a named one, by path.
+        groups: Group of each picture that belongs to a named one, by path; or its value in ``column``.
+        column: Of a table; empty where the groups are those of the data.
         root: Where the pictures are now; None where that is not known.
+        model: Folder of the run's model; None if it has none of its own.
         comparison: As `headstart.evaluation.compare.Comparison.to_dict`; empty if the run stands alone.
         suspects: Pictures whose labels are doubtful, the most doubtful first.
         trained: Pictures that the suspects are some of.
@@ -42,7 +44,9 @@ class Record:
     card: Mapping[str, Any] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
+    column: str = ""
     root: Path | None = None
+    model: Path | None = None
     comparison: Mapping[str, Any] = field(default_factory=dict)
     suspects: Sequence[Decision] = ()
     trained: int = 0
