@@ -96,8 +96,9 @@ def findings_on_alike(table: AuditTable, groups: Groups, manner: Manner) -> list
 
 def near_groups(table: AuditTable, exact: Groups) -> Groups:
     """Groups that look alike, with one picture for all of its exact copies."""
-    copy = {i for group in exact for i in sorted(group, key=_preferred(table))[1:]}
-    rows = [i for i, fact in enumerate(table.facts) if i not in copy and fact.contrast >= EVEN]
+    kept = table.facts.contrasts() >= EVEN
+    kept[[i for group in exact for i in sorted(group, key=_preferred(table))[1:]]] = False
+    rows = np.flatnonzero(kept).tolist()
     return [[rows[k] for k in group] for group in alike(table.facts.looks()[rows])]
 
 

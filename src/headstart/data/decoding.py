@@ -20,7 +20,9 @@ from headstart.data.images import Extremes, to_rgb
 from headstart.data.preprocess import Pixels, Preprocess
 
 AHEAD = 4  # files per thread that may be decoded before their turn
-FACTS_AT_ONCE = 16  # files per task where no pixels are kept: a task, and facts of one picture, cost a fifth of a picture
+FACTS_AT_ONCE = (
+    16  # files per task where no pixels are kept: a task, and facts of one picture, cost a fifth of a picture
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ SAMPLED = 128  # pixels of a side that take part
 SIDE = 64  # of the small grey picture that is hashed
 COSINES = 16  # in each direction
 LOOK_BYTES = COSINES**2 // 8
-TOGETHER = 4  # pictures whose facts are computed at once: the numbers of more do not stay in the processor's cache
+TOGETHER = (
+    4  # pictures whose facts are computed at once: the numbers of more do not stay in the processor's cache
+)
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 FACTS_VERSION = 2
@@ -151,7 +153,8 @@ class FactsColumns(Sequence[PictureFacts]):
             self._names.append(kind)
         self._kind.append(self._kinds[kind])
         self._size.extend((item.width, item.height))
-        self._tenths.extend(round(10 * value) for value in (*item.colour, item.contrast))
+        red, green, blue = item.colour
+        self._tenths.extend((round(10 * red), round(10 * green), round(10 * blue), round(10 * item.contrast)))
         self._looks += bytes.fromhex(item.look).ljust(LOOK_BYTES, b"\0")
 
     def __len__(self) -> int:
@@ -170,6 +173,15 @@ class FactsColumns(Sequence[PictureFacts]):
     def sizes(self) -> NDArray[np.int32]:
         """Width and height of each, pixels [n, 2]."""
         return np.array(self._size, np.int32).reshape(-1, 2)
+
+    def contrasts(self) -> NDArray[np.float64]:
+        """The contrast of each, [n]."""
+        return np.array(self._tenths[3::4], np.float64) / 10
+
+    def kinds(self) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
+        """Format and mode of each: the different ones in the order of their first pictures, and which of them
+        each picture has, [n]."""
+        return list(self._names), np.array(self._kind, np.int64)
 
     def looks(self) -> NDArray[np.uint8]:
         """The hashes as rows: uint8 [n, `LOOK_BYTES`]."""
