@@ -10,7 +10,7 @@ import numpy as np
 from headstart.console import counted
 from headstart.data.audit_files import COPY_NAME
 from headstart.data.audit_table import AuditTable
-from headstart.data.duplicates import Groups, alike, equal
+from headstart.data.duplicates import Groups, alike, same_rows
 from headstart.data.findings import Example, Finding
 
 EVEN = 3.0  # grey values: standard deviation below which a picture has no look to speak of
@@ -62,7 +62,7 @@ def copies_of(table: AuditTable, identical: Groups | None = None) -> Copies:
     Args:
         identical: Groups of pictures with equal pixels; None: those with equal files.
     """
-    exact = equal(table.read.file_hashes()) if identical is None else identical
+    exact = same_rows(table.read.hash_rows()) if identical is None else identical
     return Copies(exact, near_groups(table, exact))
 
 

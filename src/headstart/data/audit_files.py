@@ -194,7 +194,6 @@ def _small(table: AuditTable, preprocess: Preprocess) -> Iterable[Finding]:
 
 def _names(table: AuditTable) -> Iterable[Finding]:
     entries = [entry.path for entry in table.listing.entries]
-    stems = [stem_and_suffix(path)[0] for path in entries]
     folders_of = [path.split("/") for path in {path.rpartition("/")[0] for path in entries}]
     names = {name for parts in folders_of for name in parts}
     for code, pattern, what, mend in (
@@ -220,7 +219,7 @@ def _names(table: AuditTable) -> Iterable[Finding]:
                 mend,
                 tuple(Example((f"{name}/",)) for name in folders),
             )
-        if files := [path for path, stem in zip(entries, stems, strict=True) if pattern.search(stem)]:
+        if files := [path for path in entries if pattern.search(stem_and_suffix(path)[0])]:
             yield Finding(
                 code,
                 "note",
