@@ -10,7 +10,7 @@ import numpy as np
 from headstart.console import counted
 from headstart.data.audit_files import COPY_NAME
 from headstart.data.audit_table import AuditTable
-from headstart.data.duplicates import Groups, alike, equal
+from headstart.data.duplicates import Groups, alike, same_rows
 from headstart.data.findings import Example, Finding
 
 EVEN = 3.0  # grey values: standard deviation below which a picture has no look to speak of
@@ -62,7 +62,7 @@ def copies_of(table: AuditTable, identical: Groups | None = None) -> Copies:
     Args:
         identical: Groups of pictures with equal pixels; None: those with equal files.
     """
-    exact = equal(table.read.file_hashes()) if identical is None else identical
+    exact = same_rows(table.read.hash_rows()) if identical is None else identical
     return Copies(exact, near_groups(table, exact))
 
 
@@ -96,8 +96,9 @@ def findings_on_alike(table: AuditTable, groups: Groups, manner: Manner) -> list
 
 def near_groups(table: AuditTable, exact: Groups) -> Groups:
     """Groups that look alike, with one picture for all of its exact copies."""
-    copy = {i for group in exact for i in sorted(group, key=_preferred(table))[1:]}
-    rows = [i for i, fact in enumerate(table.facts) if i not in copy and fact.contrast >= EVEN]
+    kept = table.facts.contrasts() >= EVEN
+    kept[[i for group in exact for i in sorted(group, key=_preferred(table))[1:]]] = False
+    rows = np.flatnonzero(kept).tolist()
     return [[rows[k] for k in group] for group in alike(table.facts.looks()[rows])]
 
 

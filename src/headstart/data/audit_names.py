@@ -116,8 +116,9 @@ def _by_names(paths: Sequence[str]) -> Iterator[Suggestion]:
 def _by_frames(table: AuditTable, paths: Sequence[str]) -> Iterator[Suggestion]:
     """Runs of consecutive numbers, where a picture looks like the next one and not like any other."""
     place: dict[tuple[int, str, int], int] = {}
+    has_a_look = (table.facts.contrasts() >= EVEN).tolist()
     for i, path in enumerate(paths[:LISTED]):
-        if (match := NUMBERED.search(path)) is not None and table.facts[i].contrast >= EVEN:
+        if has_a_look[i] and (match := NUMBERED.search(path)) is not None:
             stem = path[: match.start()].rpartition("/")[2]
             place[int(table.labels[i]), stem, int(match[1])] = i
     pairs = [(i, place.get((c, stem, number + 1), -1)) for (c, stem, number), i in place.items()]

@@ -17,7 +17,7 @@ from headstart.data.audit_copies import copies_of
 from headstart.data.audit_groups import named_groups
 from headstart.data.audit_table import AuditTable
 from headstart.data.dataset import told_apart
-from headstart.data.duplicates import equal, same_pixels
+from headstart.data.duplicates import same_pixels, same_rows
 from headstart.data.exclusions import LIST
 from headstart.data.findings import MARKS, Example, Finding, by_severity, tally
 from headstart.data.fit import long_class, lost_by_class
@@ -203,10 +203,15 @@ def check(
         listing.notes,
     )
     if not errors:
-        hashes, groups = list(read.file_hashes()), [entry.group for entry in entries]
         try:
             assignment = assign_splits(
-                given, labels, hashes, classes, groups=groups, selection=selection, fold=fold
+                given,
+                labels,
+                read.hash_rows(),
+                classes,
+                groups=[entry.group for entry in entries],
+                selection=selection,
+                fold=fold,
             )
         except DataError as error:
             errors.append(error)
@@ -234,7 +239,7 @@ def check(
         reported = ""
     table = AuditTable(listing, classes, entries, labels, splits, reported, read, left_out)
     identical = same_pixels(
-        equal(fact.look for fact in table.facts),
+        same_rows(table.facts.looks()),
         lambda i: (table.facts[i].width, table.facts[i].height),
         lambda i: remembered.pixels(listing.root / table.paths[i], read.file_hash(i)),
     )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from headstart.storage import write_atomic
 
 SHOWN_CLASSES = 20
 HASHES: Any = np.dtypes.StringDType()  # a third of the memory of <U64
+AT_ONCE = 10_000  # hashes that are objects at the same time
 BESIDE_CACHE = 128 * 2**20  # bytes in memory, of pictures that find no place in the cache
 
 
@@ -283,12 +284,11 @@ def load_dataset(
     index = {name: c for c, name in enumerate(classes)}
     labels = np.array([index[entry.class_name] for entry in entries], np.int64)
     read = results.sound()
-    hashes = list(read.file_hashes())
     groups = [entry.group for entry in entries]
     assignment = assign_splits(
         [entry.split for entry in entries],
         labels,
-        hashes,
+        read.hash_rows(),
         classes,
         groups=groups,
         selection=selection,
@@ -306,7 +306,7 @@ def load_dataset(
         labels = done.labels[rows]
         assignment = replace(assignment, splits=assignment.splits[rows])
         read, ok = Outcomes(read[i] for i in rows), [ok[i] for i in rows]
-        hashes, groups = [hashes[i] for i in rows], [groups[i] for i in rows]
+        groups = [groups[i] for i in rows]
     if choose_fit and preprocess.fit == "crop":
         train = assignment.splits == "train"
         long = long_class(read.facts.sizes()[train], labels[train], classes)
@@ -358,7 +358,7 @@ def load_dataset(
         *depth_notes,
         *notes_on_room(len(pictures), pictures.at_hand),
     )
-    file_hashes = np.array(hashes, dtype=HASHES)
+    file_hashes = _column(read.file_hashes(), len(read))
     dataset = Dataset(
         root=listing.root,
         classes=classes,
@@ -367,7 +367,7 @@ def load_dataset(
         splits=assignment.splits,
         file_hashes=file_hashes,
         groups=(
-            np.array([name or own for name, own in zip(groups, hashes, strict=True)], dtype=HASHES)
+            _column((name or own for name, own in zip(groups, read.file_hashes(), strict=True)), len(read))
             if any(groups)
             else file_hashes
         ),
@@ -383,6 +383,14 @@ def load_dataset(
         leaks=leaks_of(table, copies, named),
     )
     return dataset, pictures
+
+
+def _column(texts: Iterator[str], count: int) -> NDArray[np.str_]:
+    """Texts as an array, of which few are objects at the same time."""
+    column = np.empty(count, HASHES)
+    for start in range(0, count, AT_ONCE):
+        column[start : start + AT_ONCE] = list(islice(texts, AT_ONCE))
+    return column
 
 
 def writable(text: str) -> str:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from headstart import console
 from headstart.data.cache import PictureCache
-from headstart.data.facts import PictureFacts, facts_of
+from headstart.data.facts import PictureFacts, Sample, facts_of, sample_of
 from headstart.data.formats import HEAD_BYTES, UnreadableImage, read_file, recognise
 from headstart.data.images import Extremes, to_rgb
 from headstart.data.preprocess import Pixels, Preprocess
 
 AHEAD = 4  # files per thread that may be decoded before their turn
-FACTS_AT_ONCE = 16  # files per task where no pixels are kept: a task costs as much as a tenth of a picture
+FACTS_AT_ONCE = (
+    16  # files per task where no pixels are kept: a task, and facts of one picture, cost a fifth of a picture
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,51 +84,62 @@ class Decoded:
         )
 
 
-def decode_file(
-    path: Path,
+def decode_files(
+    paths: Sequence[Path],
     preprocess: Preprocess,
     *,
     pixels: bool = True,
     common_range: bool = True,
     cache: PictureCache | None = None,
-) -> Decoded:
-    """Reads a file once and does everything that needs its bytes.
+) -> list[Decoded]:
+    """Reads each file once and does everything that needs its bytes.
 
     Args:
         pixels: False to leave out the resized picture.
         common_range: A picture of high bit depth waits until ``preprocess.intensity``, the range of all, is
             known; otherwise its own range is guessed, as in prediction.
     """
-    try:
-        data = read_file(path)
-        file_hash = hashlib.sha256(data).hexdigest()
-        if cache is not None and (entry := cache.get(file_hash)) is not None:
-            return Decoded.read(file_hash, entry.facts, entry.array())
-        picture = preprocess.decoded(data)
-        extremes = picture.extremes()
-        # Until the range of all is known, the picture's own will do for its facts.
-        rgb = to_rgb(picture, preprocess.intensity)
-        resized = None
-        if pixels and (extremes is None or preprocess.intensity is not None or not common_range):
-            resized = preprocess.resized(rgb)
-        else:
-            preprocess.resized_size(*picture.image.size)  # finds a fault of the size now
-        facts = facts_of(rgb, recognise(data[:HEAD_BYTES]), picture.image.mode, picture.scale)
-    except UnreadableImage as fault:
-        return Decoded(fault=fault)
-    return Decoded(
-        resized,
-        file_hash,
-        None,
-        extremes,
-        picture.animated,
-        picture.deep_colour,
-        picture.turned,
-        bool(picture.profile),
-        picture.damaged_profile,
-        picture.scale > 1,
-        facts,
-    )
+    found: list[Decoded | None] = []
+    without_facts: list[Callable[[PictureFacts], Decoded]] = []
+    samples: list[Sample] = []
+    for path in paths:
+        try:
+            data = read_file(path)
+            file_hash = hashlib.sha256(data).hexdigest()
+            if cache is not None and (entry := cache.get(file_hash)) is not None:
+                found.append(Decoded.read(file_hash, entry.facts, entry.array()))
+                continue
+            picture = preprocess.decoded(data)
+            extremes = picture.extremes()
+            # Until the range of all is known, the picture's own will do for its facts.
+            rgb = to_rgb(picture, preprocess.intensity)
+            resized = None
+            if pixels and (extremes is None or preprocess.intensity is not None or not common_range):
+                resized = preprocess.resized(rgb)
+            else:
+                preprocess.resized_size(*picture.image.size)  # finds a fault of the size now
+            samples.append(sample_of(rgb, recognise(data[:HEAD_BYTES]), picture.image.mode, picture.scale))
+        except UnreadableImage as fault:
+            found.append(Decoded(fault=fault))
+            continue
+        found.append(None)
+        without_facts.append(
+            partial(
+                Decoded,
+                resized,
+                file_hash,
+                None,
+                extremes,
+                picture.animated,
+                picture.deep_colour,
+                picture.turned,
+                bool(picture.profile),
+                picture.damaged_profile,
+                picture.scale > 1,
+            )
+        )
+    waiting = (decoded(facts) for decoded, facts in zip(without_facts, facts_of(samples), strict=True))
+    return [next(waiting) if item is None else item for item in found]
 
 
 def decode_all(
@@ -142,17 +156,15 @@ def decode_all(
 
     Args:
         workers: Threads; None: one per processor that this process may use. The result is the same.
-        pixels, common_range: As for `decode_file`.
+        pixels, common_range: As for `decode_files`.
         cache: Pictures that were decoded before.
     """
     threads = max(1, workers if workers is not None else available_cpus())
     step = 1 if pixels else FACTS_AT_ONCE
 
     def some(start: int) -> list[Decoded]:
-        return [
-            decode_file(path, preprocess, pixels=pixels, common_range=common_range, cache=cache)
-            for path in files[start : start + step]
-        ]
+        paths = files[start : start + step]
+        return decode_files(paths, preprocess, pixels=pixels, common_range=common_range, cache=cache)
 
     waiting: deque[Future[list[Decoded]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")

@@ -39,8 +39,9 @@ def alike(looks: NDArray[np.uint8]) -> Groups:
     """
     if len(looks) < 2:
         return []
-    different, representative = np.unique(looks, axis=0, return_inverse=True)
-    words = np.ascontiguousarray(different).view(np.uint64)
+    first, representative = distinct(looks)
+    different = looks[first]
+    words = different.view(np.uint64)
     low = np.ascontiguousarray(different[:, 0 : 2 * BANDS : 2])
     roots = Forest(len(different))
     for candidates in _candidates(low):
@@ -49,7 +50,33 @@ def alike(looks: NDArray[np.uint8]) -> Groups:
         for word in range(words.shape[1]):
             differing += np.bitwise_count(words[pairs[:, 0], word] ^ words[pairs[:, 1], word])
         roots.join(pairs[differing <= LOOK_DISTANCE])
-    return equal(roots.labels()[representative.ravel()].tolist())
+    return equal(roots.labels()[representative].tolist())
+
+
+def same_rows(rows: NDArray[np.uint8]) -> Groups:
+    """`equal` of rows of bytes, uint8 [n, 32], in a tenth of the memory."""
+    _, which = distinct(rows)
+    members = np.flatnonzero(np.bincount(which)[which] > 1)
+    return equal_within(
+        members.tolist(), dict(zip(members.tolist(), which[members].tolist(), strict=True)).get
+    )
+
+
+def distinct(looks: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first picture of each look, and for each picture the index of its look among these, [n].
+
+    Args:
+        looks: uint8 [n, 32].
+    """
+    words = np.ascontiguousarray(looks).view(np.uint64).T
+    order = np.lexsort(words)
+    new = np.zeros(len(order), bool)
+    new[:1] = True
+    for word in words:  # one after the other: together they take four times the memory
+        new[1:] |= np.diff(word[order]) != 0
+    which = np.empty(len(order), np.int64)
+    which[order] = np.cumsum(new) - 1
+    return order[new], which
 
 
 def _candidates(low: NDArray[np.uint8]) -> Iterator[Pairs]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +15,12 @@ SAMPLED = 128  # pixels of a side that take part
 SIDE = 64  # of the small grey picture that is hashed
 COSINES = 16  # in each direction
 LOOK_BYTES = COSINES**2 // 8
+TOGETHER = (
+    4  # pictures whose facts are computed at once: the numbers of more do not stay in the processor's cache
+)
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Rises with every change that can alter a fact."""
 
 _MEAN = np.full(SIDE * SIDE, 1 / SIDE**2, np.float32)
@@ -53,11 +56,23 @@ class PictureFacts(NamedTuple):
         return cls(name, mode, width, height, (red, green, blue), contrast, look)
 
 
-def facts_of(image: Image.Image, name: str, mode: str, scale: int = 1) -> PictureFacts:
-    """The facts of a decoded picture.
+class Sample(NamedTuple):
+    """What the facts of a decoded picture are computed from.
 
-    Colour, contrast and hash are those of `SAMPLED` x `SAMPLED` evenly spread pixels: as telling as all of
-    them, in a third of the time.
+    Attributes:
+        format, mode, width, height: As in `PictureFacts`.
+        pixels: RGB of the small picture, `SIDE` x `SIDE` x 3 bytes.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    pixels: bytes
+
+
+def sample_of(image: Image.Image, name: str, mode: str, scale: int = 1) -> Sample:
+    """Takes `SAMPLED` x `SAMPLED` evenly spread pixels: as telling as all of them, in a third of the time.
 
     Args:
         image: Mode RGB, upright.
@@ -66,27 +81,55 @@ def facts_of(image: Image.Image, name: str, mode: str, scale: int = 1) -> Pictur
         scale: The sides of the file's picture are so many times longer.
     """
     small = image.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST).reduce(SAMPLED // SIDE)
-    values = np.frombuffer(small.tobytes(), np.uint8).reshape(SIDE * SIDE, 3).astype(np.float32)
-    means = _MEAN @ values
-    red, green, blue = (round(mean, 1) for mean in means.tolist())
+    return Sample(name, mode, image.width * scale, image.height * scale, small.tobytes())
+
+
+def facts_of(samples: Sequence[Sample]) -> list[PictureFacts]:
+    """The facts of pictures, each the same whatever the others are; a few at once take half the time.
+
+    Colour, contrast and hash are those of the pixels of a `Sample`.
+    """
+    groups = (samples[i : i + TOGETHER] for i in range(0, len(samples), TOGETHER))
+    return list(chain.from_iterable(map(_facts_of_few, groups)))
+
+
+def _facts_of_few(samples: Sequence[Sample]) -> list[PictureFacts]:
+    pixels = np.frombuffer(b"".join([sample.pixels for sample in samples]), np.uint8)
+    values = pixels.reshape(len(samples), SIDE * SIDE, 3).astype(np.float32)
+    means = _MEAN @ values  # [n, 3]
     grey = values @ LUMA
-    centred = grey - means @ LUMA
-    contrast = round(math.sqrt(float(centred @ centred) * _MEAN[0]), 1)
-    look = look_of(grey.reshape(SIDE, SIDE))
-    width, height = image.width * scale, image.height * scale
-    return PictureFacts(name, mode, width, height, (red, green, blue), contrast, look)
+    centred = grey - (means * LUMA).sum(axis=1, keepdims=True)
+    contrasts = np.sqrt(np.einsum("ij,ij->i", centred, centred) * _MEAN[0])
+    looks = looks_of(grey.reshape(-1, SIDE, SIDE))
+    return [
+        PictureFacts(
+            sample.format,
+            sample.mode,
+            sample.width,
+            sample.height,
+            (round(red, 1), round(green, 1), round(blue, 1)),
+            round(contrast, 1),
+            look.hex(),
+        )
+        for sample, (red, green, blue), contrast, look in zip(
+            samples, means.tolist(), contrasts.tolist(), map(bytes, looks), strict=True
+        )
+    ]
 
 
-def look_of(grey: NDArray[np.float32]) -> str:
+def looks_of(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
     """pHash as `imagehash.phash(picture, hash_size=16)` has it: which frequencies lie above their median.
 
     Args:
-        grey: Picture [`SIDE`, `SIDE`].
+        grey: Pictures [n, `SIDE`, `SIDE`].
+
+    Returns:
+        [n, `LOOK_BYTES`].
     """
-    low = (_COSINES @ grey @ _COSINES.T).ravel()
-    half = len(low) // 2
-    below, above = np.partition(low, (half - 1, half))[half - 1 : half + 1]
-    return np.packbits(low > (below + above) / 2).tobytes().hex()
+    low = (_COSINES @ grey @ _COSINES.T).reshape(len(grey), COSINES**2)
+    half = COSINES**2 // 2
+    middle = np.partition(low, (half - 1, half), axis=1)[:, half - 1 : half + 1]
+    return np.packbits(low > middle.sum(axis=1, keepdims=True) / 2, axis=1)
 
 
 class FactsColumns(Sequence[PictureFacts]):
@@ -110,7 +153,8 @@ class FactsColumns(Sequence[PictureFacts]):
             self._names.append(kind)
         self._kind.append(self._kinds[kind])
         self._size.extend((item.width, item.height))
-        self._tenths.extend(round(10 * value) for value in (*item.colour, item.contrast))
+        red, green, blue = item.colour
+        self._tenths.extend((round(10 * red), round(10 * green), round(10 * blue), round(10 * item.contrast)))
         self._looks += bytes.fromhex(item.look).ljust(LOOK_BYTES, b"\0")
 
     def __len__(self) -> int:
@@ -129,6 +173,15 @@ class FactsColumns(Sequence[PictureFacts]):
     def sizes(self) -> NDArray[np.int32]:
         """Width and height of each, pixels [n, 2]."""
         return np.array(self._size, np.int32).reshape(-1, 2)
+
+    def contrasts(self) -> NDArray[np.float64]:
+        """The contrast of each, [n]."""
+        return np.array(self._tenths[3::4], np.float64) / 10
+
+    def kinds(self) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
+        """Format and mode of each: the different ones in the order of their first pictures, and which of them
+        each picture has, [n]."""
+        return list(self._names), np.array(self._kind, np.int64)
 
     def looks(self) -> NDArray[np.uint8]:
         """The hashes as rows: uint8 [n, `LOOK_BYTES`]."""

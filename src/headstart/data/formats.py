@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -52,10 +53,9 @@ def read_file(path: Path) -> bytes:
         UnreadableImage: Missing, not permitted, or as `recognise`.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a tenth of the time of a Path's
             raise UnreadableImage("not-an-image", "not a regular file")
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             head = file.read(HEAD_BYTES)
             recognise(head)
             file.seek(0)

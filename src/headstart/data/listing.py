@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,6 +86,9 @@ class Entries(Sequence[Entry]):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(Entry, self.paths, self.classes, self.splits, self.groups or itertools.repeat(""))
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

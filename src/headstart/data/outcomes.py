@@ -6,6 +6,9 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headstart.data.decoding import Decoded
 from headstart.data.facts import FactsColumns, PictureFacts
 from headstart.data.formats import UnreadableImage
@@ -14,6 +17,19 @@ from headstart.data.images import Extremes
 FLAGS = ("animated", "deep_colour", "turned", "profiled", "damaged_profile", "reduced", "cached")
 HASH_BYTES = 32
 NO_FACTS = PictureFacts("", "", 0, 0, (0.0, 0.0, 0.0), 0.0, "")
+
+
+def flags_of(result: Decoded) -> int:
+    """One bit for each of `FLAGS`."""
+    return (
+        result.animated
+        | result.deep_colour << 1
+        | result.turned << 2
+        | result.profiled << 3
+        | result.damaged_profile << 4
+        | result.reduced << 5
+        | result.cached << 6
+    )
 
 
 class Outcomes(Sequence[Decoded]):
@@ -43,7 +59,7 @@ class Outcomes(Sequence[Decoded]):
             self.extremes[index] = result.extremes
         self.facts.append(result.facts or NO_FACTS)
         self._hashes += bytes.fromhex(result.file_hash).ljust(HASH_BYTES, b"\0")
-        self._flags.append(sum(getattr(result, name) << bit for bit, name in enumerate(FLAGS)))
+        self._flags.append(flags_of(result))
 
     def __len__(self) -> int:
         return len(self._flags)
@@ -65,6 +81,10 @@ class Outcomes(Sequence[Decoded]):
     def file_hash(self, index: int) -> str:
         """SHA-256 of a file without a fault, hexadecimal."""
         return self._hashes[index * HASH_BYTES : (index + 1) * HASH_BYTES].hex()
+
+    def hash_rows(self) -> NDArray[np.uint8]:
+        """SHA-256 of each file without a fault, bytes [n, `HASH_BYTES`]."""
+        return np.frombuffer(bytes(self._hashes), np.uint8).reshape(len(self), HASH_BYTES)
 
     def file_hashes(self) -> Iterator[str]:
         """SHA-256 of each file, hexadecimal."""

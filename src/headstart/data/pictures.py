@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -40,6 +40,11 @@ class Files(Sequence[Path]):
         if isinstance(index, slice):
             return Files(self.root, self.names[index])
         return self.root / self.names[index]
+
+    def places(self) -> Iterator[str]:
+        """The paths as texts, which takes a tenth of the time."""
+        root = os.path.join(self.root, "")  # noqa: PTH118
+        return (os.path.join(root, name) for name in self.names)  # noqa: PTH118
 
     def of(self, indices: Sequence[int]) -> Files:
         """Those of some rows."""

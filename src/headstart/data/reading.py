@@ -36,7 +36,7 @@ def read_pictures(
         workers: Threads.
         memory: Bytes of pixels to keep in memory, of pictures that are not in the cache.
         cache: Disk space for pixels.
-        common_range: As for `headstart.data.decoding.decode_file`.
+        common_range: As for `headstart.data.decoding.decode_files`.
         label: Of the progress display.
         watch: Called with how many files were read, of how many.
     """

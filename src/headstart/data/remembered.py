@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,14 @@ class RememberedFacts:
 
     def read(self, files: Files, *, workers: int | None = None) -> Outcomes:
         """What each file gives; those that are new or changed are read."""
-        stamps = [_stamp(path) for path in files]
-        results = [self._known(str(path), stamp) for path, stamp in zip(files, stamps, strict=True)]
+        stamps = [_stamp(place) for place in files.places()]
+        results = [self._known(name, stamp) for name, stamp in zip(files.names, stamps, strict=True)]
         new = [i for i, result in enumerate(results) if result is None]
+        kept = {
+            name: self._files[name]
+            for name, result in zip(files.names, results, strict=True)
+            if result is not None
+        }
         decoded: Iterator[Decoded] = decode_all(
             files.of(new),
             self.preprocess,
@@ -62,13 +68,12 @@ class RememberedFacts:
         for i, result in zip(new, decoded, strict=True):
             results[i] = result
         found = [result for result in results if result is not None]
-        before = self._files
-        self._files = {
-            str(path): [*stamp, *_row(result)]
-            for path, stamp, result in zip(files, stamps, found, strict=True)
-            if stamp is not None and (result.fault is None or result.fault.kind not in MAY_CHANGE)
-        }
-        self._unsaved = bool(new) or len(before) != len(self._files)
+        self._unsaved = bool(new) or len(kept) != len(self._files)
+        for i in new:
+            name, stamp, result = files.names[i], stamps[i], found[i]
+            if stamp is not None and (result.fault is None or result.fault.kind not in MAY_CHANGE):
+                kept[name] = [*stamp, *_row(result)]
+        self._files = kept
         return Outcomes(found)
 
     def _known(self, path: str, stamp: Stamp | None) -> Decoded | None:
@@ -101,10 +106,10 @@ class RememberedFacts:
             write_atomic(self.path, json.dumps({"files": self._files, "pixels": self._pixels}))
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: str) -> Stamp | None:
     try:
-        status = path.stat()
-    except OSError:
+        status = os.stat(path)  # noqa: PTH116 - a tenth of the time of a Path's
+    except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns
 

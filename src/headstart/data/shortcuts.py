@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.data.duplicates import distinct
 from headstart.data.facts import FactsColumns, PictureFacts
 from headstart.metrics import wilson_interval
 
@@ -68,8 +69,7 @@ def shortcuts(facts: FactsColumns, labels: NDArray[np.int64]) -> list[Shortcut]:
         facts: n pictures; those that look the same are counted once.
         labels: Class indices, int64 [n].
     """
-    _, rows = np.unique(facts.looks(), axis=0, return_index=True)
-    rows = np.sort(rows)
+    rows = np.sort(distinct(facts.looks())[0])
     most = min(MOST_PICTURES, MOST_LOGITS // max(1, len(np.unique(labels))))
     if len(rows) > most:
         rows = rows[np.linspace(0, len(rows) - 1, most).astype(int)]

@@ -12,6 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,9 @@ USUAL_SELECTION = 0.2  # of the training pictures of a given split; of all pictu
 SMALL_VAL_FRACTION = 0.3
 CALIBRATION_MINIMUM = 100  # pictures for choices, and as many for calibration; see `headstart.calibration`
 NEARLY = 0.8  # of it, where groups do not divide evenly
+AT_ONCE = 10_000  # bundles that are objects at the same time
+
+Hashes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Assignment:
 def assign_splits(
     given: Sequence[str],
     labels: NDArray[np.int64],
-    hashes: Sequence[str],
+    hashes: Sequence[str] | Hashes,
     classes: Sequence[str],
     *,
     groups: Sequence[str] = (),
@@ -72,7 +76,7 @@ def assign_splits(
     Args:
         given: Split of each picture, or empty strings.
         labels: Class index of each picture, [n].
-        hashes: SHA-256 of each file: what is equal stays together.
+        hashes: SHA-256 of each file, hexadecimal or as bytes [n, 32]: what is equal stays together.
         classes: Names, for the notes.
         groups: Name of what each picture must stay together with, or empty strings.
         selection: Part of train to choose on, 0-1; 0 trains on everything.
@@ -88,18 +92,20 @@ def assign_splits(
     splits = np.array(given, dtype="<U11") if len(given) else np.empty(0, "<U11")
     notes: list[str] = []
     if any(groups):
-        hashes = keys_of_groups(hashes, groups)
+        texts = [row.tobytes().hex() for row in hashes] if isinstance(hashes, np.ndarray) else hashes
+        hashes = keys_of_groups(texts, groups)
         notes.append(note_on_groups(groups))
+    keys = ranks(hashes)
     if fold is not None:
-        _hold_out(splits, labels, hashes, classes, fold, notes)
+        _hold_out(splits, labels, keys, classes, fold, notes)
     elif not split_needed:
         splits[splits == ""] = "test"
     elif not {"val", "test"} & set(splits.tolist()):
         if any(given):
             notes.append("there is only a training part: a part to report on is split off")
-        _split_freely(splits, labels, hashes, classes, selection, notes)
+        _split_freely(splits, labels, keys, classes, selection, notes)
         if not {"val", "test"} & set(splits.tolist()):
-            raise _nothing_to_report(labels, hashes, classes)
+            raise _nothing_to_report(labels, keys, classes)
     if "test" in splits and "val" in splits and fold is None:
         splits[splits == "val"] = "selection"
         notes.append(
@@ -109,9 +115,9 @@ def assign_splits(
         )
     reported = "test" if "test" in splits and fold is None else "val"
     if split_needed and selection > 0 and "selection" not in splits:
-        _carve_selection(splits, labels, hashes, classes, selection, notes)
+        _carve_selection(splits, labels, keys, classes, selection, notes)
     if split_needed and calibrate and "calibration" not in splits:
-        _set_calibration_aside(splits, labels, hashes, classes, selection > 0, notes)
+        _set_calibration_aside(splits, labels, keys, classes, selection > 0, notes)
     return Assignment(splits, reported, tuple(notes))
 
 
@@ -146,10 +152,24 @@ def keys_of_groups(hashes: Sequence[str], groups: Sequence[str]) -> list[str]:
     return [smallest[root(key)] for key in own]
 
 
+def ranks(keys: Sequence[str] | Hashes) -> NDArray[np.int64]:
+    """The place of each key among the different ones, in their order, [n]: what is compared in its stead."""
+    if isinstance(keys, np.ndarray):
+        words = np.ascontiguousarray(keys).view(">u8")
+        order = np.lexsort(words.T[::-1])
+        new = np.any(words[order[1:]] != words[order[:-1]], axis=1)
+    else:
+        order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+        new = np.array([keys[i] != keys[k] for i, k in pairwise(order.tolist())], bool)
+    found = np.zeros(len(order), np.int64)
+    found[order[1:]] = np.cumsum(new)
+    return found
+
+
 def _hold_out(
     splits: NDArray[np.str_],
     labels: NDArray[np.int64],
-    hashes: Sequence[str],
+    keys: NDArray[np.int64],
     classes: Sequence[str],
     fold: tuple[int, int],
     notes: list[str],
@@ -160,7 +180,7 @@ def _hold_out(
         splits[splits == "val"] = "selection" if "test" in splits else "test"
     rows = np.flatnonzero((splits == "") | (splits == "train"))
     splits[rows] = "train"
-    folds = folds_of(labels[rows], [hashes[i] for i in rows.tolist()], classes, count)
+    folds = _folds(labels[rows], keys[rows], classes, count)
     splits[rows[folds == number - 1]] = "val"
     held_out = int(np.sum(folds == number - 1))
     notes.append(f"fold {number} of {count}: {held_out:,} of {len(rows):,} pictures are reported, as val")
@@ -179,8 +199,15 @@ def folds_of(
     Raises:
         DataError: HS-DATA-063, a fold stays empty, or a class has fewer than 2 pictures outside of one.
     """
+    return _folds(labels, ranks(hashes), classes, count)
+
+
+def _folds(
+    labels: NDArray[np.int64], keys: NDArray[np.int64], classes: Sequence[str], count: int
+) -> NDArray[np.int64]:
+    """`folds_of` by `ranks`."""
     folds = np.zeros(len(labels), np.int64)
-    bundles = list(_bundles(np.arange(len(labels)), labels, hashes))
+    bundles = list(_bundles(np.arange(len(labels)), labels, keys))
     total = Counter[int]()
     for bundle in bundles:
         total[bundle.main] += len(bundle.members)
@@ -223,10 +250,12 @@ def note_on_groups(groups: Sequence[str]) -> str:
     return note
 
 
-def _nothing_to_report(labels: NDArray[np.int64], hashes: Sequence[str], classes: Sequence[str]) -> DataError:
+def _nothing_to_report(
+    labels: NDArray[np.int64], keys: NDArray[np.int64], classes: Sequence[str]
+) -> DataError:
     details = []
     for c, name in enumerate(classes):
-        bundles = Counter(hashes[i] for i in np.flatnonzero(labels == c).tolist())
+        bundles = Counter(keys[labels == c].tolist())
         alone = counted(bundles.total(), "picture", "pictures")
         details.append(f"'{name}': {alone} in {counted(len(bundles), 'group', 'groups')}")
     return DataError(
@@ -240,7 +269,7 @@ def _nothing_to_report(labels: NDArray[np.int64], hashes: Sequence[str], classes
 def _split_freely(
     splits: NDArray[np.str_],
     labels: NDArray[np.int64],
-    hashes: Sequence[str],
+    keys: NDArray[np.int64],
     classes: Sequence[str],
     selection: float,
     notes: list[str],
@@ -266,13 +295,13 @@ def _split_freely(
         parts = {"test": TEST_FRACTION}
         notes.append("split made by content: 85 % train, 15 % test (reported)")
     for part, fraction in parts.items():
-        _take(splits, labels, hashes, np.rint(counts * fraction).astype(int), part)
+        _take(splits, labels, keys, np.rint(counts * fraction).astype(int), part)
 
 
 def _carve_selection(
     splits: NDArray[np.str_],
     labels: NDArray[np.int64],
-    hashes: Sequence[str],
+    keys: NDArray[np.int64],
     classes: Sequence[str],
     fraction: float,
     notes: list[str],
@@ -286,7 +315,7 @@ def _carve_selection(
         )
         return
     wanted = np.maximum(1, np.rint(counts * fraction).astype(int))
-    _take(splits, labels, hashes, wanted, "selection")
+    _take(splits, labels, keys, wanted, "selection")
     taken = int((splits == "selection").sum())
     if not taken:
         notes.append("no selection part: the groups are too large to set one aside")
@@ -297,7 +326,7 @@ def _carve_selection(
 def _set_calibration_aside(
     splits: NDArray[np.str_],
     labels: NDArray[np.int64],
-    hashes: Sequence[str],
+    keys: NDArray[np.int64],
     classes: Sequence[str],
     selects: bool,
     notes: list[str],
@@ -313,7 +342,7 @@ def _set_calibration_aside(
     if counts.sum() < 2 * CALIBRATION_MINIMUM or counts.min() < 2:
         return
     parted = splits.copy()
-    _take(parted, labels, hashes, counts // 2, "calibration", source="selection")
+    _take(parted, labels, keys, counts // 2, "calibration", source="selection")
     for part in ("selection", "calibration"):
         each = np.bincount(labels[parted == part], minlength=len(classes))
         if each.sum() < NEARLY * CALIBRATION_MINIMUM or each.min() == 0:
@@ -339,23 +368,34 @@ class _Bundle(NamedTuple):
     main: int
 
 
-def _bundles(rows: NDArray[np.int64], labels: NDArray[np.int64], hashes: Sequence[str]) -> Iterator[_Bundle]:
+def _bundles(
+    rows: NDArray[np.int64], labels: NDArray[np.int64], keys: NDArray[np.int64]
+) -> Iterator[_Bundle]:
     """The bundles of some pictures, in the order of their keys."""
-    members: dict[str, list[int]] = {}
-    for i in rows.tolist():
-        members.setdefault(hashes[i], []).append(i)
-    for key in sorted(members):
-        need: dict[int, int] = {}
-        for i in members[key]:
-            c = int(labels[i])
-            need[c] = need.get(c, 0) + 1
-        yield _Bundle(members[key], need, min(need, key=lambda c: (-need[c], c)))
+    order = rows[np.argsort(keys[rows], kind="stable")]
+    ends = np.append(np.flatnonzero(np.diff(keys[order])) + 1, len(order))
+    start = 0
+    for first in range(0, len(ends) if len(order) else 0, AT_ONCE):
+        block = ends[first : first + AT_ONCE] - start
+        members, main = (
+            order[start : start + block[-1]].tolist(),
+            labels[order[start : start + block[-1]]].tolist(),
+        )
+        before = 0
+        for end in block.tolist():
+            if end - before == 1:
+                yield _Bundle(members[before:end], {main[before]: 1}, main[before])
+            else:
+                need = Counter(main[before:end])
+                yield _Bundle(members[before:end], need, min(need, key=lambda c: (-need[c], c)))
+            before = end
+        start += before
 
 
 def _take(
     splits: NDArray[np.str_],
     labels: NDArray[np.int64],
-    hashes: Sequence[str],
+    keys: NDArray[np.int64],
     wanted: NDArray[np.int64],
     part: str,
     source: str = "train",
@@ -369,7 +409,7 @@ def _take(
     rows = np.flatnonzero(splits == source)
     left = np.bincount(labels[rows], minlength=len(wanted))
     by_main = np.zeros(len(wanted), np.int64)
-    for bundle in _bundles(rows, labels, hashes):
+    for bundle in _bundles(rows, labels, keys):
         by_main[bundle.main] += bundle.need[bundle.main]
     share = np.rint(wanted * by_main / np.maximum(left, 1)).astype(np.int64)
     missing = share.copy()
@@ -386,13 +426,13 @@ def _take(
         """Whether something of each class is left to learn from, and at least this share of it."""
         return all(left[c] - n > 0 and left[c] - n >= least * left[c] for c, n in bundle.need.items())
 
-    for bundle in _bundles(rows, labels, hashes):
+    for bundle in _bundles(rows, labels, keys):
         size = bundle.need[bundle.main]
         if size < 2 * missing[bundle.main] and size <= share[bundle.main] and leaves(bundle):
             take(bundle)
     if not np.any((taken == 0) & (wanted > 0)):
         return
-    for bundle in _bundles(np.flatnonzero(splits == source), labels, hashes):
+    for bundle in _bundles(np.flatnonzero(splits == source), labels, keys):
         lacking = any(taken[c] == 0 and wanted[c] > 0 for c in bundle.need)
         if lacking and leaves(bundle, 0.5):
             take(bundle)

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import base64
 import csv
+import hashlib
 import io
+import json
 import os
 import re
 import shutil
 from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from headstart.data import decoding, images
-from headstart.data.audit_files import UNREADABLE
+from headstart.data.audit_files import UNREADABLE, stem_and_suffix
 from headstart.data.check import Checked, check
 from headstart.data.check_page import write_page
+from headstart.data.facts import facts_of, sample_of
 from headstart.data.findings import Finding
+from headstart.data.images import read_rgb
 from headstart.data.preprocess import Preprocess
 from headstart.data.sources import SourceOptions
 from headstart.errors import DataError
@@ -352,6 +359,42 @@ def test_unchanged_files_are_not_read_again(data: Path, home: Path, monkeypatch:
     stored.write_text('{"files": {"x": 3}, "pix')
     assert looked_at(data).findings == looked_at(data).findings
     assert len(decoded) == 1 + 49
+
+
+def test_only_what_changed_is_remembered_anew(data: Path, home: Path) -> None:
+    photo(4).save(data / "cat/04.bmp")
+    looked_at(data)
+
+    def remembered() -> dict[str, list[Any]]:
+        (stored,) = (home / "cache" / "facts").iterdir()
+        return dict(json.loads(stored.read_text("utf-8"))["files"])
+
+    before = remembered()
+    changed = data / "cat/04.bmp"
+    size = changed.stat().st_size
+    photo(5).save(changed)  # as many bytes
+    os.utime(changed, ns=(0, 1))
+    (data / "dog/00.png").unlink()
+    looked_at(data)
+    after = remembered()
+    assert changed.stat().st_size == size and before.keys() - after.keys() == {"dog/00.png"}
+    assert {name for name in after if after[name] != before[name]} == {"cat/04.bmp"}
+    assert after["cat/04.bmp"][2] == hashlib.sha256(changed.read_bytes()).hexdigest()
+
+
+def test_facts_belong_to_their_files(data: Path) -> None:
+    for i in range(0, 20, 3):
+        (data / "cat" / f"{i:02}-broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    table = looked_at(data).table
+    assert len(table.left_out) == 7
+    for i, path in enumerate(table.paths):
+        assert table.facts[i] == facts_of([sample_of(read_rgb(data / path), "PNG", "RGB")])[0]
+
+
+@given(st.text("a./-_ 1Ä", min_size=1).filter(lambda name: not name.rstrip("/").endswith(".")))
+def test_stems_and_suffixes_are_those_of_paths(name: str) -> None:
+    path = PurePosixPath(f"folder/{name.strip('/') or 'a'}")
+    assert stem_and_suffix(str(path)) == (path.stem, path.suffix)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions")

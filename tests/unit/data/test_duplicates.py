@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.data import duplicates
-from headstart.data.duplicates import LOOK_DISTANCE, LOW_DISTANCE, Forest, Groups, alike, equal, same_pixels
+from headstart.data.duplicates import (
+    LOOK_DISTANCE,
+    LOW_DISTANCE,
+    Forest,
+    Groups,
+    alike,
+    distinct,
+    equal,
+    same_pixels,
+    same_rows,
+)
 
 
 def flipped(look: np.ndarray, positions: Sequence[int]) -> np.ndarray:
@@ -90,3 +100,15 @@ def test_equal_pixels_are_compared_within_equal_looks_and_sizes() -> None:
     sizes = [(5, 5)] * 5 + [(6, 5), (7, 5)]
     assert same_pixels([[0, 1, 2, 3, 4], [5, 6]], sizes.__getitem__, digest) == [[0, 1]]
     assert not {5, 6} & set(asked)
+
+
+@given(st.lists(st.tuples(st.sampled_from(b"\0ab"), st.integers(0, 31)), max_size=30))
+def test_equal_rows_are_found_as_equal_keys_are(drawn: list[tuple[int, int]]) -> None:
+    rows = np.zeros((len(drawn), 32), np.uint8)
+    for row, (value, place) in zip(rows, drawn, strict=True):
+        row[place] = value
+    keys = [row.tobytes() for row in rows]
+    assert same_rows(rows) == equal(keys)
+    first, which = distinct(rows)
+    assert [keys[i] for i in first[which]] == keys and len(first) == len(set(keys))
+    assert all(keys.index(keys[i]) == i for i in first)

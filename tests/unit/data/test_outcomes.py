@@ -40,5 +40,9 @@ def test_columns_give_back_what_was_added(results: list[Decoded]) -> None:
     assert list(outcomes.sound()) == sound and list(outcomes.sound().file_hashes()) == [
         result.file_hash for result in sound
     ]
+    kinds, of = outcomes.sound().facts.kinds()
+    assert [kinds[kind] for kind in of] == [result.facts[:2] for result in sound if result.facts]
+    assert outcomes.sound().facts.contrasts().tolist() == [r.facts.contrast for r in sound if r.facts]
+    assert [row.tobytes().hex() for row in outcomes.sound().hash_rows()] == [r.file_hash for r in sound]
     for name in FLAGS:
         assert outcomes.with_flag(name) == [i for i, r in enumerate(results) if getattr(r, name)]

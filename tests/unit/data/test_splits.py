@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from headstart.data.splits import Assignment, assign_splits, folds_of, keys_of_groups
+from headstart.data.splits import Assignment, assign_splits, folds_of, keys_of_groups, ranks
 from headstart.errors import DataError
 
 
@@ -412,3 +412,27 @@ def test_groups_too_large_to_divide_leave_selection_whole() -> None:
     given = ["val"] * 440 + ["train"] * 100 + ["test"] * 60
     result = assign_splits(given, labels, hashes(600), ("a", "b"), groups=groups)
     assert "calibration" not in result.splits and parts(result)["selection"] == 440
+
+
+def as_bytes(keys: list[str]) -> np.ndarray:
+    return np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(len(keys), 32)
+
+
+@pytest.mark.parametrize("groups", [(), [f"lot {i % 31}" for i in range(300)]])
+def test_hashes_as_bytes_split_as_those_in_letters_do(groups: list[str]) -> None:
+    keys = hashes(280)
+    keys += keys[:20]  # copies
+    labels = np.arange(300) % 2
+    one, other = (
+        assign_splits([""] * 300, labels, given, ("a", "b"), groups=groups)
+        for given in (keys, as_bytes(keys))
+    )
+    assert one.splits.tolist() == other.splits.tolist() and one.notes == other.notes
+    assert len(set(one.splits.tolist())) == 3
+
+
+@given(st.lists(st.binary(min_size=2, max_size=2).map(lambda two: two + bytes(29) + two[:1])))
+def test_ranks_are_those_of_the_keys(drawn: list[bytes]) -> None:
+    keys = [item.hex() for item in drawn]
+    wanted = [sorted(set(keys)).index(key) for key in keys]
+    assert ranks(keys).tolist() == ranks(as_bytes(keys)).tolist() == wanted
