@@ -4,9 +4,9 @@
 
 Nothing is decoded for the table: a file with as many rows (and links to a few empty files, so that their
 places are looked for) becomes a listing, and with invented hashes the table of a data set. Each figure is of
-a process of its own: megabytes beyond those before the call, as the system counts them (VmRSS, VmHWM), and
-seconds. Freed memory that the C library keeps for later counts in ``megabytes``, but not in
-``megabytes_trimmed``. Linux only.
+a process of its own that has done the same with something small before: megabytes beyond those before the
+call, as the system counts them (VmRSS, VmHWM), and seconds. Freed memory that the C library keeps for later
+counts in ``megabytes``, but not in ``megabytes_trimmed``. Linux only.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def make(folder: Path, rows: int) -> None:
             table.write(f"{place.relative_to(folder)}/{name},species {i * 7 % 500:03}\n")
 
 
-def measure(what: str, path: Path) -> dict[str, Any]:
-    """One figure, in this process."""
+def measure(what: str, path: Path, warm_up: Path) -> dict[str, Any]:
+    """One figure, in this process; after the same with something small."""
     from headstart.data import dataset
     from headstart.data.decoding import Decoded
     from headstart.data.facts import PictureFacts
@@ -70,14 +70,17 @@ def measure(what: str, path: Path) -> dict[str, Any]:
         return Outcomes(found), [None] * len(files)
 
     dataset.read_pictures = invented
+    work = {
+        "listing": list_source,
+        "table": lambda path: dataset.load_dataset(path, preprocess=preprocess, memory_limit=0),
+        "giant": lambda path: preprocess.resized(preprocess.rgb(read_file(path))),
+    }[what]
+    work(warm_up)  # what is imported or set up on the way is not of the data
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # VmHWM begins anew
     before, started = memory("VmRSS"), time.perf_counter()
-    if what == "listing":
-        held: Any = list_source(path)
-    elif what == "table":
-        held = dataset.load_dataset(path, preprocess=preprocess, memory_limit=0)
-    else:
-        held = preprocess.resized(preprocess.rgb(read_file(path)))
+    held = work(path)
     seconds = time.perf_counter() - started
     gc.collect()
     found = {"megabytes": memory("VmRSS") - before, "megabytes_at_most": memory("VmHWM") - before}
@@ -90,22 +93,25 @@ def measure(what: str, path: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure[0], Path(options.measure[1]))))
+        print(json.dumps(measure(options.measure[0], *map(Path, options.measure[1:]))))
         return
     sys.path.insert(0, str(HERE.parent / "tests"))
     from giants import giant_jpeg
 
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder), options.rows)
-        giant = Path(folder) / "giant.jpg"
-        giant.write_bytes(giant_jpeg(20_000, 20_000))
+        large, small = Path(folder) / "large", Path(folder) / "small"
+        for place, rows_of, side in ((large, options.rows, 20_000), (small, 5000, 500)):
+            place.mkdir()
+            make(place, rows_of)
+            (place / "giant.jpg").write_bytes(giant_jpeg(side, side))
+        same = {**os.environ, "PYTHONHASHSEED": "0"}  # sets and dicts of the same size and order
         rows = []
-        for what, path in (("listing", "labels.csv"), ("table", "labels.csv"), ("giant", "giant.jpg")):
-            words = [sys.executable, __file__, "--measure", what, str(Path(folder) / path)]
-            done = subprocess.run(words, capture_output=True, text=True, check=True)
+        for what, name in (("listing", "labels.csv"), ("table", "labels.csv"), ("giant", "giant.jpg")):
+            words = [sys.executable, __file__, "--measure", what, str(large / name), str(small / name)]
+            done = subprocess.run(words, capture_output=True, text=True, check=True, env=same)
             rows.append({"rows": options.rows if what != "giant" else 1, **json.loads(done.stdout)})
             print(rows[-1])
     result = {"benchmark": "data-limits", "machine": machine("pyarrow"), "rows": rows}
