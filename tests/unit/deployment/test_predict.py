@@ -27,7 +27,7 @@ from headstart.data.images import (  # noqa: E402
 from headstart.data.preprocess import Preprocess  # noqa: E402
 from headstart.deployment import prediction_table  # noqa: E402
 from headstart.deployment.predict import load  # noqa: E402
-from headstart.deployment.prediction_table import predict_to_csv  # noqa: E402
+from headstart.deployment.prediction_table import predict_to_table  # noqa: E402
 from headstart.deployment.sources import CLIPPED  # noqa: E402
 from headstart.errors import DataError, ModelError, RunError  # noqa: E402
 from headstart.model import forward  # noqa: E402
@@ -217,7 +217,7 @@ def test_temperature_of_the_card_is_applied(run, tmp_path) -> None:
 
 def test_table_has_every_input_and_round_trips(model, folder, tmp_path, capsys) -> None:
     output = tmp_path / "out" / "table.csv"
-    counts = predict_to_csv(model, folder, output)
+    counts = predict_to_table(model, folder, output)
     with open(output, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
@@ -251,7 +251,7 @@ def test_table_has_every_input_and_round_trips(model, folder, tmp_path, capsys) 
 
 @pytest.mark.parametrize("output", [None, "-"])
 def test_table_goes_to_standard_output(model, folder, capsys, output) -> None:
-    predict_to_csv(model, folder / "no-suffix", output)
+    predict_to_table(model, folder / "no-suffix", output)
     lines = capsys.readouterr().out.split("\n")
     assert lines[0].startswith('path,status,prediction,confidence,unknown,unknown_score,"prob:a,b"')
     assert len(lines) == 3 and ",ok," in lines[1]
@@ -266,9 +266,9 @@ def test_an_interrupted_table_leaves_the_old_one(model, folder, tmp_path, monkey
     def broken(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prediction_table, "_cells", broken)
+    monkeypatch.setattr(prediction_table.Layout, "cells", broken)
     with pytest.raises(KeyboardInterrupt):
-        predict_to_csv(model, folder, output)
+        predict_to_table(model, folder, output)
     assert output.read_text(encoding="utf-8") == "old"
     assert [path.name for path in tmp_path.glob("*.csv")] == ["table.csv"]
 
@@ -284,7 +284,7 @@ def test_intensities_outside_the_range_of_training_are_counted(run, tmp_path, ca
     )
     assert deep.preprocess.intensity == IntensityRange(0.0, 4095.0)
     capsys.readouterr()
-    counts = predict_to_csv(deep, files, tmp_path / "t.csv")
+    counts = predict_to_table(deep, files, tmp_path / "t.csv")
     assert (counts.ok, counts.clipped, counts.depth_guessed) == (2, 1, 0)
     assert f"1 pictures: {CLIPPED}" in capsys.readouterr().err
 
