@@ -1,8 +1,8 @@
 """`headstart predict` on a folder beside bare loops of the same decoder and the same onnxruntime.
 
-All run in turns in one process, with equal threads, on the same pictures (HEADSTART_BENCHMARK_PICTURES: how many;
-1,500; those of `hotdog-small` and `chairs`, again and again under other names). The network is the bundled one
-with a probe, exported; HEADSTART_BENCHMARK_RUN names an exported run instead.
+All run in turns in one process, with equal threads, on the same pictures: those of `hotdog-small` and `chairs`,
+again and again under other names (HEADSTART_BENCHMARK_PICTURES: how many; 1,500). The network is the bundled
+one with a probe, exported; HEADSTART_BENCHMARK_RUN names an exported run instead.
 
     table     `predict_to_table` into a CSV file: what the command does after its start
     threads   a bare loop: each thread decodes a picture and runs the network on it
@@ -35,7 +35,9 @@ HEADSTART = [sys.executable, "-m", "headstart"]
 
 def predict(data: Path) -> list[dict[str, Any]]:
     """In a process of its own, so that torch is not loaded."""
-    found = [file for name in ("hotdog-small", "chairs") for file in sorted((data / name).rglob("*.[jp][pn]g"))]
+    found = [
+        file for name in ("hotdog-small", "chairs") for file in sorted((data / name).rglob("*.[jp][pn]g"))
+    ]
     if not found:
         return [{"not_run": "needs the pictures: --data FOLDER with hotdog-small/ and chairs/"}]
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +45,9 @@ def predict(data: Path) -> list[dict[str, Any]]:
         pictures.mkdir()
         for i in range(PICTURES):
             shutil.copy(found[i % len(found)], pictures / f"{i:06}.jpg")
-        run = os.environ.get("HEADSTART_BENCHMARK_RUN") or exported(data / "hotdog-small", Path(folder, "runs"))
+        run = os.environ.get("HEADSTART_BENCHMARK_RUN") or exported(
+            data / "hotdog-small", Path(folder, "runs")
+        )
         done = subprocess.run(
             [sys.executable, __file__, run, str(pictures)], capture_output=True, text=True, check=False
         )
@@ -74,7 +78,12 @@ def timed(command: list[str]) -> float:
 
 
 def spread(values: list[float]) -> dict[str, Any]:
-    return {"median": statistics.median(values), "minimum": min(values), "maximum": max(values), "n": len(values)}
+    return {
+        "median": statistics.median(values),
+        "minimum": min(values),
+        "maximum": max(values),
+        "n": len(values),
+    }
 
 
 def compared(run: Path, folder: Path) -> list[dict[str, Any]]:

@@ -219,3 +219,13 @@ def without_torch(reason: str, where: Path, missing: str) -> ModelError:
         fix="Where the model was trained: headstart export RUN, and copy its model/ folder again. "
         'Or here: pip install "headstart[train]"',
     )
+
+
+def without_weights(where: Path) -> ModelError:
+    """An exported model alone is asked for what torch does."""
+    return ModelError(
+        "HS-PREDICT-050",
+        "torch needs the saved weights, which are not in an exported file.",
+        where=where,
+        fix="Give the folder of the run, or leave --backend and --device out.",
+    )

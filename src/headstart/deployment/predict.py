@@ -38,6 +38,7 @@ from headstart.deployment.backends import (
     session_of,
     unusable,
     without_torch,
+    without_weights,
 )
 from headstart.deployment.decision import LeastRecall, Sets, sets_for
 from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
@@ -170,9 +171,11 @@ class Model:
         """The torch module in evaluation mode, fp32; loaded when first needed.
 
         Raises:
-            ModelError: the weights are damaged or missing.
+            ModelError: the weights are damaged or missing; HS-PREDICT-050, an exported model alone.
             ConfigError: HS-CONFIG-008, the device does not exist here.
         """
+        if self.folder.is_file():
+            raise without_weights(self.folder)
         with self._lock:
             if self._network is None:
                 from headstart.model.bundle import load_bundle

@@ -148,8 +148,13 @@ def predict_to_table(
     layout = Layout(model.classes, sets is not None, top)
     walk = Walk(inputs, shard)
     before = None
-    if target is not None:
-        format_of(target)
+    if target is not None and format_of(target) and target.is_dir():
+        raise UsageError(
+            "HS-PREDICT-047",
+            "The table is to be a file, and this is a folder.",
+            where=target,
+            fix=f"Name a file, such as {target / 'names.csv'}",
+        )
     if resume:
         if target is None:
             raise UsageError(

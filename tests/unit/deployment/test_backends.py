@@ -58,6 +58,12 @@ def test_the_file_alone_predicts_as_its_bundle_does(onnx_run: Path, colours: Pat
     assert alone.predict(colours) == load(onnx_run).predict(colours)
 
 
+@pytest.mark.parametrize("named", [{"backend": "torch"}, {"device": "cuda"}])
+def test_the_file_alone_has_no_weights_for_torch(onnx_run: Path, named: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="HS-PREDICT-050"):
+        _ = load(onnx_run / "model" / "model.onnx", **named).backend
+
+
 def changed_byte(run: Path) -> None:
     path = run / "model" / "model.onnx"
     data = bytearray(path.read_bytes())

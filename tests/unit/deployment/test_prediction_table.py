@@ -156,6 +156,12 @@ def test_other_kinds_of_files_are_refused(model: Model, colours: Path, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_no_table(model: Model, colours: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="HS-PREDICT-047") as caught:
+        predict_to_table(model, colours, tmp_path)
+    assert "The table is to be a file, and this is a folder." in str(caught.value)
+
+
 def test_a_top_of_none_is_refused(model: Model, colours: Path) -> None:
     with pytest.raises(ConfigError, match="HS-PREDICT-049"):
         predict_to_table(model, colours, top=0)
