@@ -1,8 +1,8 @@
 """`headstart predict` on a folder beside bare loops of the same decoder and the same onnxruntime.
 
-All run in turns in one process, with equal threads, on the same pictures: those of `hotdog-small` and `chairs`,
-again and again under other names (HEADSTART_BENCHMARK_PICTURES: how many; 1,500). The network is the bundled
-one with a probe, exported; HEADSTART_BENCHMARK_RUN names an exported run instead.
+All run in turns in one process, with equal threads, on the same pictures: those of `hotdog-small` and
+`chairs`, again and again under other names (HEADSTART_BENCHMARK_PICTURES: how many; 1,500). The network is
+the bundled one with a probe, exported; HEADSTART_BENCHMARK_RUN names an exported run instead.
 
     table     `predict_to_table` into a CSV file: what the command does after its start
     threads   a bare loop: each thread decodes a picture and runs the network on it

@@ -13,8 +13,7 @@ import contextlib
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +40,11 @@ from headstart.deployment.backends import (
     without_weights,
 )
 from headstart.deployment.decision import LeastRecall, Sets, sets_for
+from headstart.deployment.prediction import OK, Prediction
 from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
 from headstart.errors import DataError, RunError, nearest
 from headstart.evaluation.unknown import load_detector
-from headstart.model.answers import Answers, batched, softmax
+from headstart.model.answers import Answers, softmax, together
 from headstart.model.card import CARD, EXPORTED, MODEL_FOLDER, card_entries, card_path, has_model, read_card
 
 if TYPE_CHECKING:
@@ -52,50 +52,10 @@ if TYPE_CHECKING:
 
     from headstart.model.classifier import Classifier
 
-__all__ = ["Input", "Inputs", "Model", "Prediction", "load"]
+__all__ = ["BATCH_SIZE", "OK", "Input", "Inputs", "Model", "Prediction", "load", "remarks"]
 
-OK = "ok"
 BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer to one picture.
-
-    Attributes:
-        path: The file as given; "" for a picture in memory.
-        status: ``ok``, or why there is no answer: ``empty``, ``lfs-pointer``, ``not-an-image``,
-            ``truncated``, ``too-large``, ``too-small``, ``unsupported``, ``missing``, ``forbidden``.
-        prediction: Name of the most probable class, or of the one that `headstart threshold` favours; None
-            without an answer.
-        confidence: Its probability 0..1; None without an answer.
-        unknown: Whether it is none of the classes; None where the model has no threshold for that.
-        unknown_score: How far it lies from the nearest class, the threshold being 1; None as above.
-        probabilities: Class name -> probability, most probable first where only the top was asked for.
-        reason: ``status`` in words, "" if ok.
-        note: What else should be known (clipped intensities), mostly "".
-        set: Classes that hold the true one with the coverage asked for, most probable first; else None.
-    """
-
-    path: str
-    status: str = OK
-    prediction: str | None = None
-    confidence: float | None = None
-    unknown: bool | None = None
-    unknown_score: float | None = None
-    probabilities: Mapping[str, float] = field(default_factory=dict)
-    reason: str = ""
-    note: str = ""
-    set: tuple[str, ...] | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is an answer."""
-        return self.status == OK
-
-    def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The k most probable classes with their probabilities, best first; fewer if there are fewer."""
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+MOST_WAITING = 1024  # rows, readable or not, before the network is asked
 
 
 class Model:
@@ -269,6 +229,8 @@ class Model:
         first = next(iterator, None)
         if first is None:
             return
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         backend = self.backend
         prepare = self._answered if backend.side_by_side else self._prepared
         outcomes = prefetched(
@@ -278,25 +240,22 @@ class Model:
             ahead=2 * batch_size,
         )
         waiting: deque[tuple[str, str | UnreadableImage]] = deque()  # (path, note or fault)
-
-        def readable() -> Iterator[Any]:
-            for path, outcome, value in outcomes:
-                waiting.append((path, outcome))
-                if value is not None:
-                    yield value
-
-        groups = (
-            _joined(readable(), batch_size)
-            if backend.side_by_side
-            else batched(backend.answers, readable(), batch_size=batch_size, always_full=always_full)
-        )
-        for logits, features in groups:
+        full = always_full
+        for values in _groups(outcomes, waiting, batch_size):
+            if not values:  # nothing but faults
+                yield from _faults(waiting)
+                continue
+            if backend.side_by_side:
+                logits, features = joined(values)
+            else:
+                logits, features = together(backend.answers, values, batch_size if full else 0)
+                full = True
             scores = [None] * len(logits) if self.detector is None else self.detector.scores(features)
             for row, score in zip(softmax(logits, self.temperature), scores, strict=True):
                 yield from _faults(waiting)
                 path, note = waiting.popleft()
                 yield self._answer(path, row, score, str(note), top, sets)
-        yield from _faults(waiting)
+            yield from _faults(waiting)
 
     def _prepared(self, source: Source) -> tuple[str, str | UnreadableImage, NDArray[np.float32] | None]:
         """The network's input."""
@@ -304,7 +263,8 @@ class Model:
             image, note = read(source, self.preprocess)
             return source.path, note, self.preprocess(image)
         except UnreadableImage as error:
-            return source.path, error, None
+            # A new one: its tracebacks would hold what was decoded.
+            return source.path, UnreadableImage(error.kind, error.reason), None
 
     def _answered(self, source: Source) -> tuple[str, str | UnreadableImage, Answers | None]:
         """The network's output."""
@@ -347,10 +307,25 @@ class Model:
         return f"Model({str(self.folder)!r}, {len(self.classes)} classes)"
 
 
-def _joined(answers: Iterator[Answers], size: int) -> Iterator[Answers]:
-    """So many answers to single pictures at a time."""
-    while group := list(islice(answers, size)):
-        yield joined(group)
+def _groups(
+    outcomes: Iterable[tuple[str, str | UnreadableImage, Any]],
+    waiting: deque[tuple[str, str | UnreadableImage]],
+    size: int,
+) -> Iterator[list[Any]]:
+    """What was made of so many readable pictures at a time; what is to be said of each waits.
+
+    A group is smaller where many pictures in a row cannot be read: their rows shall not pile up.
+    """
+    most = max(MOST_WAITING, 4 * size)
+    group: list[Any] = []
+    for path, outcome, value in outcomes:
+        waiting.append((path, outcome))
+        if value is not None:
+            group.append(value)
+        if len(group) == size or len(waiting) >= most:
+            yield group
+            group = []
+    yield group
 
 
 def _faults(waiting: deque[tuple[str, str | UnreadableImage]]) -> Iterator[Prediction]:

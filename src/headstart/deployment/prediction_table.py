@@ -293,16 +293,22 @@ def _opened(
     partial, form = partial_of(target), format_of(target)
     if before is None and partial.is_file():
         say(f"{partial}, which an interrupted command left, is replaced: --resume would go on with it")
-    with storage_errors(target), table_file(target, before) as file:
-        rows: Format = form(file, columns)
-        if before is None or not before[1].end:
-            rows.header()
-        try:
-            yield rows
-            rows.close()
-        except BaseException:
-            if form is not Parquet:
-                with contextlib.suppress(OSError):
-                    rows.flush()
-                say(f"what was predicted so far is in {partial}: --resume goes on with it")
-            raise
+    begun_here = False
+    try:
+        with storage_errors(target), table_file(target, before) as file:
+            begun_here = True
+            rows: Format = form(file, columns)
+            if before is None or not before[1].end:
+                rows.header()
+            try:
+                yield rows
+                rows.close()
+            except BaseException:
+                if form is not Parquet:
+                    with contextlib.suppress(OSError):
+                        rows.flush()
+                raise
+    except BaseException:
+        if begun_here and form is not Parquet:
+            say(f"what was predicted so far is in {partial}: --resume goes on with it")
+        raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -44,13 +44,26 @@ def batched(
     source = iter(arrays)
     full_before = always_full
     while batch := list(islice(source, batch_size)):
-        stacked = np.stack(batch)
-        if full_before and len(batch) < batch_size:
-            padding = np.zeros((batch_size - len(batch), *stacked.shape[1:]), dtype=stacked.dtype)
-            stacked = np.concatenate((stacked, padding))
+        yield together(answer, batch, batch_size if full_before else 0)
         full_before = True
-        logits, features = answer(stacked)
-        yield Answers(logits[: len(batch)], features[: len(batch)])
+
+
+def together(
+    answer: Callable[[NDArray[np.float32]], Answers], arrays: Sequence[NDArray[np.float32]], size: int = 0
+) -> Answers:
+    """What ``answer`` makes of pictures float32 [3, S, S], n >= 1, in one batch.
+
+    Args:
+        answer: Of a batch float32 [b, 3, S, S].
+        arrays: The pictures.
+        size: A smaller batch is filled up with zeros to so many pictures.
+    """
+    stacked = np.stack(arrays)
+    if len(arrays) < size:
+        padding = np.zeros((size - len(arrays), *stacked.shape[1:]), dtype=stacked.dtype)
+        stacked = np.concatenate((stacked, padding))
+    logits, features = answer(stacked)
+    return Answers(logits[: len(arrays)], features[: len(arrays)])
 
 
 def finite(answers: Answers) -> Answers:

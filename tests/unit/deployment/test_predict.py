@@ -25,10 +25,10 @@ from headstart.data.images import (  # noqa: E402
     read_rgb,
 )
 from headstart.data.preprocess import Preprocess  # noqa: E402
-from headstart.deployment import prediction_table  # noqa: E402
+from headstart.deployment import predict, prediction_table  # noqa: E402
 from headstart.deployment.predict import load  # noqa: E402
 from headstart.deployment.prediction_table import predict_to_table  # noqa: E402
-from headstart.deployment.sources import CLIPPED  # noqa: E402
+from headstart.deployment.sources import CLIPPED, Source  # noqa: E402
 from headstart.errors import DataError, ModelError, RunError  # noqa: E402
 from headstart.model import forward  # noqa: E402
 from headstart.model.bundle import save_bundle  # noqa: E402
@@ -153,6 +153,24 @@ def test_faults_anywhere_in_a_batch_keep_their_place(model, folder) -> None:
         rows = model.predict(order, batch_size=2)
         assert [row.path for row in rows] == [str(path) for path in order]
         assert [row.ok for row in rows] == [path == good for path in order]
+
+
+def test_rows_of_unreadable_files_do_not_wait_for_a_readable_one(model, folder, monkeypatch) -> None:
+    monkeypatch.setattr(predict, "MOST_WAITING", 5)
+    good, bad = folder / "no-suffix", folder / "empty.jpg"
+    taken = []
+
+    def sources():
+        for i in range(200):
+            taken.append(i)
+            yield Source(str(i), good if i % 50 == 7 else bad)
+
+    rows = model.stream(sources(), batch_size=1, workers=0)
+    assert [next(rows).path for _ in range(5)] == ["0", "1", "2", "3", "4"]
+    assert len(taken) == 5
+    rest = list(rows)
+    assert [row.path for row in rest] == [str(i) for i in range(5, 200)]
+    assert [row.path for row in rest if row.ok] == ["7", "57", "107", "157"]
 
 
 def test_pictures_arrays_and_bytes_give_the_answer_of_the_file(model, folder) -> None:
