@@ -18,6 +18,8 @@ reason. Leave the machine alone while it runs.
     scale       seconds and memory of 1,000 to 100,000 drawn pictures; takes an hour or two, goes on where
                 it was stopped
     throughput  the backbone's forward fed from the cache, beside a bare loop
+    export      forward passes of an exported model in onnxruntime, fp32 and int8, beside torch's formats
+                (ants-bees, a probe)
     check       `headstart check` beside bare decoding of the same JPEGs, a second time, and its search for
                 near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
     labels      5 % flipped labels (chairs, a probe): the share that stands in the first tenth of
@@ -48,6 +50,7 @@ from typing import Any
 
 from check import check
 from elpv import elpv
+from export import export
 from labels import labels
 from machine import PEERS, machine
 from peer_cells import peers, peers_quick
@@ -217,6 +220,7 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "startup": startup,
     "scale": scale,
     "throughput": throughput,
+    "export": export,
     "check": check,
     "labels": labels,
     "predict": predict,

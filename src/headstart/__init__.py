@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headstart.run import show, train
     from headstart.run_check import check
     from headstart.run_evaluation import evaluate
-    from headstart.run_export import export
+    from headstart.run_export import export, export_to_timm
     from headstart.run_folder import Run
     from headstart.run_report import label_suspects, report
     from headstart.run_threshold import threshold
@@ -44,6 +44,7 @@ _HOMES = {
     "compare": "headstart.comparing",
     "evaluate": "headstart.run_evaluation",
     "export": "headstart.run_export",
+    "export_to_timm": "headstart.run_export",
     "fetch": "headstart.data.fetch",
     "label_suspects": "headstart.run_report",
     "load": "headstart.deployment.predict",
@@ -66,6 +67,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "export_to_timm",
     "fetch",
     "label_suspects",
     "load",

@@ -122,6 +122,15 @@ def check_options(lang: str, images: str | PathLike[str] | None) -> None:
             f"There are no reports in the language '{lang}'.",
             fix=f"Take one of: {', '.join(LANGUAGES)}",
         )
+    check_images(images)
+
+
+def check_images(images: str | PathLike[str] | None) -> None:
+    """Refuses a place of pictures that is none.
+
+    Raises:
+        DataError: HS-DATA-001.
+    """
     if images is not None and not Path(images).is_dir():
         raise DataError(
             "HS-DATA-001",

@@ -17,7 +17,7 @@ from headstart.errors import ConfigError, RunError, nearest
 from headstart.evaluation.calibrate import PART
 from headstart.evaluation.evaluate import printable, with_interval
 from headstart.evaluation.predictions import NO_TRUTH, Predictions
-from headstart.model.card import MODEL_FOLDER, Card, amend_card, read_card
+from headstart.model.card import EXPORT, MODEL_FOLDER, Card, amend_card, read_card
 from headstart.run_evaluation import reported_split
 from headstart.run_folder import Run, opened
 
@@ -48,6 +48,8 @@ def threshold(run: Run | str | PathLike[str], min_recall: str | None = None) -> 
     """
     folder = opened(run)
     card = read_card(folder / MODEL_FOLDER)
+    if card.get(EXPORT):
+        console.warn(f"the exported model still has what was there before: headstart export {folder}")
     if min_recall is None:
         amend_card(folder / MODEL_FOLDER, {"min_recall": None})
         console.say(f"{folder}: the most probable class is answered")

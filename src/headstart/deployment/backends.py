@@ -61,12 +61,14 @@ class OnnxBackend:
 
     Args:
         session: With one thread.
+        precision: Of the exported model, where it is not fp32.
     """
 
     side_by_side = True
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: InferenceSession, precision: str = "fp32") -> None:
         self.session = session
+        self.precision = precision
         self.threads = available_cpus()
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -88,7 +90,7 @@ class OnnxBackend:
     def described(self) -> str:
         from onnxruntime import __version__
 
-        return f"onnxruntime {__version__} on cpu"
+        return f"onnxruntime {__version__} on cpu" + f", {self.precision}" * (self.precision != "fp32")
 
 
 class TorchBackend:

@@ -12,7 +12,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,6 @@ from headstart.model.forward import evaluation_mode
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-Precision = Literal["fp32", "fp16", "int8"]
 
 LARGEST = 2**31 - 2**24
 """Bytes of weights that fit into one file: protobuf ends at 2 GiB, and the graph takes its share."""
@@ -46,7 +44,7 @@ class TwoAnswers(nn.Module):
         return self.model.head(features).float(), features.float()
 
 
-def graph_of(model: Classifier, side: int, dtype: torch.dtype = torch.float32) -> ModelProto:
+def graph_of(model: Classifier, side: int, *, half: bool = False) -> ModelProto:
     """The ONNX graph of a model, BatchNorm folded into the convolutions, any number of pictures at a time.
 
     The opset is the one that the installed torch recommends.
@@ -54,7 +52,7 @@ def graph_of(model: Classifier, side: int, dtype: torch.dtype = torch.float32) -
     Args:
         model: In float32; left as it is.
         side: Of the square input, pixels.
-        dtype: What the graph computes in; its input and outputs are float32.
+        half: Compute in float16; input and outputs stay float32.
 
     Raises:
         MissingExtraError: HS-INSTALL-001, onnx or onnxscript is not installed.
@@ -65,6 +63,7 @@ def graph_of(model: Classifier, side: int, dtype: torch.dtype = torch.float32) -
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("train", "Exporting") from error
+    dtype = torch.float16 if half else torch.float32
     size = sum(tensor.numel() * dtype.itemsize for tensor in model.state_dict().values())
     if size > LARGEST:
         raise ModelError(
@@ -73,7 +72,7 @@ def graph_of(model: Classifier, side: int, dtype: torch.dtype = torch.float32) -
             fix="Export with --precision fp16, or train a smaller network.",
         )
     quick = folded(model)
-    if dtype != torch.float32:
+    if half:
         quick = copy.deepcopy(quick).requires_grad_(False).to(dtype)
     # Two, as the exporter takes sizes of 0 and 1 for constants.
     example = torch.zeros(2, 3, side, side)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from headstart.data.decoding import available_cpus
 from headstart.evaluation.unknown import ENTRY as UNKNOWN
@@ -24,8 +24,9 @@ from headstart.model.card import EXPORT, Card
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["FEATURES", "INPUT", "KEY", "LOGITS", "card_of", "opened_session", "portable_card"]
+__all__ = ["FEATURES", "INPUT", "KEY", "LOGITS", "Precision", "card_of", "opened_session", "portable_card"]
 
+Precision = Literal["fp32", "fp16", "int8"]
 INPUT = "pixels"
 LOGITS = "logits"
 FEATURES = "features"

@@ -7,9 +7,10 @@ metadata.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ def odd_pictures() -> dict[str, bytes]:
     rgba = Image.fromarray(rng.integers(0, 256, (40, 60, 4), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    drawn = {
+    drawn: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
         "black": (Image.new("RGB", (64, 64)), "PNG", {}),
         "white": (Image.new("RGB", (64, 64), (255, 255, 255)), "PNG", {}),
         "single pixel": (Image.new("RGB", (1, 1), (200, 30, 90)), "PNG", {}),
@@ -131,15 +132,19 @@ def odd_pictures() -> dict[str, bytes]:
     return files
 
 
-def inputs(files: Sequence[bytes], preprocess: Preprocess) -> list[NDArray[np.float32] | None]:
-    """The network's input of each file, float32 [3, S, S]; None where it cannot be read."""
-    found: list[NDArray[np.float32] | None] = []
+def input_of(data: bytes, preprocess: Preprocess) -> NDArray[np.float32] | None:
+    """The network's input of a file, float32 [3, S, S]; None where it cannot be read."""
+    try:
+        return preprocess(preprocess.rgb(data))
+    except UnreadableImage:
+        return None
+
+
+def inputs(files: Iterable[bytes], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
+    """Those of all files that can be read, one at a time."""
     for data in files:
-        try:
-            found.append(preprocess(preprocess.rgb(data)))
-        except UnreadableImage:
-            found.append(None)
-    return found
+        if (picture := input_of(data, preprocess)) is not None:
+            yield picture
 
 
 def in_turns(count: int, sizes: Sequence[int] = BATCHES) -> Iterator[list[int]]:
@@ -181,18 +186,21 @@ def compare(
     from headstart.model.forward import answers_of, softmax
 
     own = card_of(session)
-    reference = inputs((*files, *drawn), Preprocess.from_dict(card["preprocess"]))
-    exported = inputs((*files, *drawn), Preprocess.from_dict(own["preprocess"]))
-    both = list(zip(reference, exported, strict=True))
-    pairs = [(a, b) for a, b in both if a is not None and b is not None]
-    if any((a is None) != (b is None) for a, b in both):
-        raise failed(["it does not read the files that the saved model reads"])
+    here, there = Preprocess.from_dict(card["preprocess"]), Preprocess.from_dict(own["preprocess"])
     order = [own["classes"].index(name) for name in card["classes"]]
+    readable = [[data for data in part if input_of(data, here) is not None] for part in (files, drawn)]
+    every = [*readable[0], *readable[1]]
     probability = feature = largest = 0.0
     apart: dict[int, float] = {}  # number of a picture with another class -> margin of the reference
-    for numbers in in_turns(len(pairs)):
-        expected = answers_of(model, np.stack([pairs[i][0] for i in numbers]))
-        logits, features = answers(session, np.stack([pairs[i][1] for i in numbers]))
+    for numbers in in_turns(len(every)):
+        pixels, own_pixels = (
+            [picture for i in numbers if (picture := input_of(every[i], side)) is not None]
+            for side in (here, there)
+        )
+        if len(own_pixels) != len(numbers):
+            raise failed(["it does not read the files that the saved model reads"])
+        expected = answers_of(model, np.stack(pixels))
+        logits, features = answers(session, np.stack(own_pixels))
         if logits.shape != expected.logits.shape or features.shape != expected.features.shape:
             raise failed([f"its outputs are {logits.shape} and {features.shape}"])
         if not (np.isfinite(logits).all() and np.isfinite(features).all()):
@@ -208,8 +216,8 @@ def compare(
         if advance is not None:
             advance(len(numbers))
     return Parity(
-        pictures=sum(picture is not None for picture in reference[: len(files)]),
-        drawn=sum(picture is not None for picture in reference[len(files) :]),
+        pictures=len(readable[0]),
+        drawn=len(readable[1]),
         batches=BATCHES,
         max_probability_difference=probability,
         top1_disagreements=len(apart),
@@ -236,6 +244,21 @@ def answers(
     """Logits [n, C] and features [n, D] of pictures float32 [n, 3, S, S]."""
     logits, features = session.run([LOGITS, FEATURES], {INPUT: pixels})
     return logits, features
+
+
+@contextlib.contextmanager
+def running() -> Iterator[None]:
+    """Around what onnxruntime does with an exported file: what it refuses is no exported model.
+
+    Raises:
+        ModelError: HS-EXPORT-003.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise failed([f"onnxruntime: {str(error).splitlines()[0]}"]) from error
 
 
 def failed(faults: Sequence[str]) -> ModelError:

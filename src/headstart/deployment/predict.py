@@ -45,7 +45,16 @@ from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source
 from headstart.errors import DataError, RunError, nearest
 from headstart.evaluation.unknown import load_detector
 from headstart.model.answers import Answers, softmax, together
-from headstart.model.card import CARD, EXPORTED, MODEL_FOLDER, card_entries, card_path, has_model, read_card
+from headstart.model.card import (
+    CARD,
+    EXPORT,
+    EXPORTED,
+    MODEL_FOLDER,
+    card_entries,
+    card_path,
+    has_model,
+    read_card,
+)
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -114,7 +123,8 @@ class Model:
         reason = "torch was asked for"
         if self._asked != "torch":
             try:
-                return OnnxBackend(self._session or session_of(self.folder, self.card))
+                session = self._session or session_of(self.folder, self.card)
+                return OnnxBackend(session, str((self.card.get(EXPORT) or {}).get("precision", "fp32")))
             except NoExportError as error:
                 if self._asked == "onnx":
                     raise unusable(str(error), self.folder) from error

@@ -39,6 +39,7 @@ def test_an_exported_model_computes_and_its_numbers_are_those_of_the_graph(onnx_
     found = model.backend.answers(batch)
     assert isinstance(model.backend, OnnxBackend)
     assert model.backend.described().startswith("onnxruntime 1.")
+    assert OnnxBackend(model.backend.session, "int8").described().endswith(" on cpu, int8")
     np.testing.assert_allclose(found.features, batch.mean(axis=(2, 3)), atol=1e-5)
     np.testing.assert_allclose(found.logits, batch.mean(axis=(2, 3)) @ weights, atol=1e-4)
     assert found.logits.dtype == found.features.dtype == np.float32
