@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-NAMES = ("headstart", "torch", "torchvision", "timm", "numpy", "pillow")
+NAMES = ("headstart", "torch", "torchvision", "timm", "numpy", "pillow", "onnxruntime")
 PEERS = ("fastai", "transformers", "accelerate", "scikit-learn")
 
 

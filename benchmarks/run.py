@@ -24,6 +24,8 @@ reason. Leave the machine alone while it runs.
                 near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
     labels      5 % flipped labels (chairs, a probe): the share that stands in the first tenth of
                 `headstart suspects`, 3 draws
+    predict     `headstart predict` on a folder beside bare loops of the same decoder and onnxruntime, and its
+                cold start
     unknown     pictures of held-out classes and of other data sets told from those of known classes, by
                 Mahalanobis distance and k-NN on features (chairs, ants-bees, hotdog-small, brain-mri)
     peers       headstart beside other tools on the same pictures and weights; takes hours, goes on where it
@@ -52,6 +54,7 @@ from export import export
 from labels import labels
 from machine import PEERS, machine
 from peer_cells import peers, peers_quick
+from predict import predict
 from scale import scale
 from throughput import throughput
 from unknown import unknown
@@ -220,6 +223,7 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "export": export,
     "check": check,
     "labels": labels,
+    "predict": predict,
     "unknown": unknown,
     "peers": peers,
     "peers-quick": peers_quick,

@@ -22,6 +22,7 @@ from headstart.cli_export import export
 from headstart.cli_input import Json, Source, exact, file_settings, split_paths, usage_words
 from headstart.cli_output import fail, internal, print_result, say, show_json
 from headstart.cli_pictures import check, show
+from headstart.cli_predict import predict
 from headstart.cli_report import explain, report, suspects, threshold
 from headstart.config import TrainConfig
 from headstart.errors import HeadstartError, UsageError
@@ -164,55 +165,7 @@ app.command(report)
 app.command(suspects)
 
 
-@app.command
-def predict(
-    run: Path,
-    /,
-    *paths: Path,
-    output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    batch_size: Annotated[int, Parameter(alias=["-b", "--batch"])] = 32,
-    workers: Annotated[int | None, Parameter(alias="-j")] = None,
-    device: str | None = None,
-    coverage: float | None = None,
-    strict: Annotated[bool, Parameter(negative=())] = False,
-    json: Json = False,
-) -> int:
-    """Name pictures: one row per file, unreadable ones included with their error.
-
-    Args:
-        run: Folder of a run.
-        paths: Pictures, and folders to go through recursively.
-        output: Write a CSV file; without it, the table goes to stdout.
-        batch_size: Pictures per forward pass.
-        workers: Threads that read pictures.
-        device: cpu, cuda, cuda:1, mps.
-        coverage: Add a set of classes to each picture, which holds the true one for such a share of pictures:
-            0.95. Needs a run with calibration pictures.
-        strict: Exit with 1 if a picture cannot be read, not only if none can.
-        json: Print counts as one JSON object (needs --output).
-    """
-    from headstart.deployment.predict import load
-    from headstart.deployment.prediction_table import predict_to_csv
-
-    if not paths:
-        raise UsageError(
-            "HS-USAGE-003", "No pictures were given.", fix="headstart predict RUN PICTURE_OR_FOLDER..."
-        )
-    if json and output is None:
-        raise UsageError(
-            "HS-USAGE-004", "--json and the table would both go to stdout.", fix="Add --output out.csv"
-        )
-    model = load(run, device=device)
-    counts = predict_to_csv(model, paths, output, batch_size=batch_size, workers=workers, coverage=coverage)
-    if json:
-        show_json({"output": str(output), **counts.to_dict()})
-    elif output is not None:
-        flagged = f"; {counts.unknown} flagged as unknown" * (model.detector is not None)
-        named = ", ".join(f"{n} {name}" for name, n in counts.by_class.items())
-        say(f"{output}: {counts.rows} rows, {named}{flagged}")
-    return 1 if counts.failed and (strict or not counts.ok) else 0
-
-
+app.command(predict)
 app.command(threshold)
 app.command(explain)
 app.command(export)

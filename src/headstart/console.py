@@ -67,15 +67,15 @@ def on_terminal() -> bool:
 
 
 @contextlib.contextmanager
-def progress(total: int, label: str, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
+def progress(total: int | None, label: str, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
     """A progress display; yields ``advance(n)``, which may be called from any thread.
 
     Args:
-        total: Number of units to come; 0 shows nothing.
+        total: Number of units to come; 0 shows nothing; None: it is not known.
         label: What is being done, a few words.
         unit: Plural noun of what is counted.
     """
-    if total <= 0:
+    if total is not None and total <= 0:
         yield lambda n: None
     elif on_terminal():
         with _bar(total, label, unit) as advance:
@@ -85,7 +85,7 @@ def progress(total: int, label: str, unit: str = "pictures") -> Iterator[Callabl
 
 
 @contextlib.contextmanager
-def _bar(total: int, label: str, unit: str) -> Iterator[Callable[[int], None]]:
+def _bar(total: int | None, label: str, unit: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -114,7 +114,7 @@ def pace(done: float, start: float) -> str:
     return f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
-def _plain_lines(total: int, label: str, unit: str) -> Callable[[int], None]:
+def _plain_lines(total: int | None, label: str, unit: str) -> Callable[[int], None]:
     start = last = time.perf_counter()
     done = 0
 
@@ -122,11 +122,11 @@ def _plain_lines(total: int, label: str, unit: str) -> Callable[[int], None]:
         nonlocal done, last
         done += n
         now = time.perf_counter()
-        if now - last >= PLAIN_INTERVAL and done < total:
+        if now - last >= PLAIN_INTERVAL and (total is None or done < total):
             last = now
-            rate = done / (now - start)
-            left = f"{(total - done) / rate:.0f} s left"
-            say(f"{label}: {done} of {total} {unit}, {pace(done, start)}/s, {left}")
+            of = f"{done}" if total is None else f"{done} of {total}"
+            left = "" if total is None else f", {(total - done) / (done / (now - start)):.0f} s left"
+            say(f"{label}: {of} {unit}, {pace(done, start)}/s{left}")
 
     return advance
 

@@ -48,7 +48,7 @@ def explain(
         ModelError: HS-EVAL-030, a network without stages; and as `headstart.load`.
         RunError: HS-PREDICT-001, no such run; HS-RUN-001 to -003.
     """
-    model, folder = load(Path(run), device=device), Path(output)
+    model, folder = load(Path(run), device=device, backend="torch"), Path(output)
     if of is not None and of not in model.classes:
         raise UsageError(
             "HS-EVAL-031",

@@ -144,7 +144,7 @@ def other_scores(
     """Scores of the pictures that are not in the data; how many could not be read, and how many are in it."""
     own = set(dataset.file_hashes.tolist())
     new = tuple(source for source in listing.sources if hash_of(source.content) not in own)
-    model = Model(folder / MODEL_FOLDER, device=plan.fmt.device)
+    model = Model(folder / MODEL_FOLDER, device=plan.fmt.device, backend="torch")
     with console.progress(len(new), "other pictures") as advance:
         rows = []
         for row in model.stream(Listing(new), workers=plan.workers):

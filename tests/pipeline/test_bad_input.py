@@ -538,7 +538,7 @@ def test_the_output_is_a_file(command: Any, data: Path, flags: list[str]) -> Non
     assert (data.parent / "runs").read_text() == "mine"
 
 
-def test_predictions_on_a_full_disk_keep_the_old_table(
+def test_predictions_on_a_full_disk_keep_the_old_table_and_go_on(
     command: Any,
     tiny_run: headstart.Run,
     shapes_folder: Path,
@@ -547,11 +547,26 @@ def test_predictions_on_a_full_disk_keep_the_old_table(
 ) -> None:
     out = tmp_path / "out.csv"
     out.write_text("old")
-    full_at(monkeypatch, "out.csv", errno.ENOSPC)
-    done = command("predict", tiny_run.path, shapes_folder / "test", "-o", out)
+    fsync = os.fsync
+
+    def full(handle: int) -> None:
+        if os.path.samestat(os.fstat(handle), (tmp_path / "out.csv.partial").stat()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    words = ("predict", tiny_run.path, shapes_folder / "test", "-o", out)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        done = command(*words)
     assert done.code == 1
     assert "error HS-RUN-002" in done.err
-    assert snapshot(tmp_path) == {"out.csv": hashlib.sha256(b"old").hexdigest()}
+    assert f"what was predicted so far is in {out}.partial: --resume goes on with it" in done.err
+    assert out.read_text() == "old"
+    done = command(*words, "--resume")
+    assert done.code == 0
+    assert "12 rows were there already and kept" in done.err
+    assert out.read_text().count("\n") == 13
+    assert list(tmp_path.iterdir()) == [out]
 
 
 # --- interrupts -------------------------------------------------------------------------------------------

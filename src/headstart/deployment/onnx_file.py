@@ -63,6 +63,8 @@ def opened_session(model: Path | bytes, threads: int | None = None) -> Inference
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
     options.log_severity_level = 3
+    # Threads that wait in a loop take the cores from those that decode (decision 21).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
         model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
     )

@@ -4,98 +4,98 @@
     for row in model.predict("new-pictures/"):
         print(row.path, row.prediction, row.confidence)
 
-Loading reads the model card only; torch is imported with the first prediction.
+Loading reads the model card only; onnxruntime or torch is imported with the first prediction.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.console import warn
+from headstart.data.decoding import available_cpus
 from headstart.data.images import RANGE_GUESSED, UnreadableImage
+from headstart.data.prefetch import prefetched
 from headstart.data.preprocess import Preprocess
+from headstart.deployment.backends import (
+    Backend,
+    BackendName,
+    NoExportError,
+    OnnxBackend,
+    TorchBackend,
+    joined,
+    lone_file,
+    refused_device,
+    session_of,
+    unusable,
+    without_torch,
+    without_weights,
+)
 from headstart.deployment.decision import LeastRecall, Sets, sets_for
+from headstart.deployment.prediction import OK, Prediction
 from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
 from headstart.errors import DataError, RunError, nearest
 from headstart.evaluation.costs import ASK, Costs
 from headstart.evaluation.unknown import load_detector
-from headstart.model.card import CARD, MODEL_FOLDER, card_entries, card_path, has_model, read_card
+from headstart.model.answers import Answers, softmax, together
+from headstart.model.card import (
+    CARD,
+    EXPORT,
+    EXPORTED,
+    MODEL_FOLDER,
+    card_entries,
+    card_path,
+    has_model,
+    read_card,
+)
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from headstart.model.classifier import Classifier
 
-__all__ = ["Input", "Inputs", "Model", "Prediction", "load"]
+__all__ = ["BATCH_SIZE", "OK", "Input", "Inputs", "Model", "Prediction", "load", "remarks"]
 
-OK = "ok"
 BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer to one picture.
-
-    Attributes:
-        path: The file as given; "" for a picture in memory.
-        status: ``ok``, or why there is no answer: ``empty``, ``lfs-pointer``, ``not-an-image``,
-            ``truncated``, ``too-large``, ``too-small``, ``unsupported``, ``missing``, ``forbidden``.
-        prediction: Name of the most probable class, or of the one that `headstart threshold` favours; ``ask``
-            where its table of costs leaves the picture to a person; None without an answer.
-        confidence: Its probability 0..1 (with ``ask``, of the most probable class); None without an answer.
-        unknown: Whether it is none of the classes; None where the model has no threshold for that.
-        unknown_score: How far it lies from the nearest class, the threshold being 1; None as above.
-        probabilities: Class name -> probability, most probable first where only the top was asked for.
-        reason: ``status`` in words, "" if ok.
-        note: What else should be known (clipped intensities), mostly "".
-        set: Classes that hold the true one with the coverage asked for, most probable first; else None.
-    """
-
-    path: str
-    status: str = OK
-    prediction: str | None = None
-    confidence: float | None = None
-    unknown: bool | None = None
-    unknown_score: float | None = None
-    probabilities: Mapping[str, float] = field(default_factory=dict)
-    reason: str = ""
-    note: str = ""
-    set: tuple[str, ...] | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is an answer."""
-        return self.status == OK
-
-    def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The k most probable classes with their probabilities, best first; fewer if there are fewer."""
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+MOST_WAITING = 1024  # rows, readable or not, before the network is asked
 
 
 class Model:
     """A trained classifier with its preprocessing; see `load`. Safe to use from several threads.
 
     Args:
-        folder: The bundle (``model/`` of a run).
-        device: Where to compute, as torch names it; None: the first accelerator, else the CPU.
+        folder: The bundle (``model/`` of a run), or an exported ``model.onnx`` alone.
+        device: Where to compute, as torch names it; None: the processor with onnxruntime, else the first
+            accelerator, else the processor.
+        backend: ``onnx``: onnxruntime on the exported model; ``torch``; ``auto``: onnxruntime if the bundle
+            holds the exported model that its card tells of and no other device is named, else torch.
 
     Raises:
         ModelError: HS-MODEL-011, the model card cannot be used; HS-MODEL-013, it was made by a later
-            headstart; HS-PREDICT-030, what tells unknown pictures cannot be used.
+            headstart; HS-PREDICT-030, what tells unknown pictures cannot be used; HS-PREDICT-042, the file
+            is no exported model.
+        ConfigError: HS-PREDICT-043, onnxruntime on another device.
     """
 
-    def __init__(self, folder: Path, *, device: str | None = None) -> None:
+    def __init__(self, folder: Path, *, device: str | None = None, backend: BackendName = "auto") -> None:
         self.folder = folder
         self.device = device
-        self.card = read_card(folder)
+        self._asked: BackendName = "torch" if backend == "auto" and device not in (None, "cpu") else backend
+        if self._asked == "onnx" and device not in (None, "cpu"):
+            raise refused_device(str(device))
+        self._session: InferenceSession | None = None
+        if folder.is_file():
+            self._session, self.card = lone_file(folder)
+        else:
+            self.card = read_card(folder)
         with card_entries(folder):
             self.classes: tuple[str, ...] = tuple(self.card["classes"])
             self.preprocess = Preprocess.from_dict(self.card["preprocess"])
@@ -104,16 +104,50 @@ class Model:
             self.costs = Costs.from_card(self.card)
             self.detector = load_detector(folder, self.card)
         self._network: Classifier | None = None
-        self._lock = threading.Lock()
+        self._backend: Backend | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def backend(self) -> Backend:
+        """What computes the answers; made ready when first needed.
+
+        Raises:
+            ModelError: HS-PREDICT-040, there is neither an exported model nor torch; HS-PREDICT-041,
+                onnxruntime was asked for and cannot be used; and as `network`.
+            ConfigError: HS-CONFIG-008, the device does not exist here.
+        """
+        with self._lock:
+            if self._backend is None:
+                self._backend = self._ready()
+            return self._backend
+
+    def _ready(self) -> Backend:
+        reason = "torch was asked for"
+        if self._asked != "torch":
+            try:
+                session = self._session or session_of(self.folder, self.card)
+                return OnnxBackend(session, str((self.card.get(EXPORT) or {}).get("precision", "fp32")))
+            except NoExportError as error:
+                if self._asked == "onnx":
+                    raise unusable(str(error), self.folder) from error
+                if error.there:
+                    warn(f"{self.folder}: {error}; torch computes with the saved weights instead.")
+                reason = str(error)
+        try:
+            return TorchBackend(self.network)
+        except ModuleNotFoundError as error:
+            raise without_torch(reason, self.folder, error.name or "torch") from error
 
     @property
     def network(self) -> Classifier:
         """The torch module in evaluation mode, fp32; loaded when first needed.
 
         Raises:
-            ModelError: the weights are damaged or missing.
+            ModelError: the weights are damaged or missing; HS-PREDICT-050, an exported model alone.
             ConfigError: HS-CONFIG-008, the device does not exist here.
         """
+        if self.folder.is_file():
+            raise without_weights(self.folder)
         with self._lock:
             if self._network is None:
                 from headstart.model.bundle import load_bundle
@@ -134,8 +168,6 @@ class Model:
         Raises:
             DataError: HS-PREDICT-003, another shape or dtype.
         """
-        from headstart.model.forward import logits_of, softmax
-
         size = self.preprocess.img_size
         if batch.ndim == 4 and batch.dtype == np.uint8 and batch.shape[1:] == (size, size, 3):
             normalised = self.preprocess.normalize(batch.astype(np.uint8, copy=False))
@@ -149,7 +181,7 @@ class Model:
             )
         if not len(batch):
             return np.zeros((0, len(self.classes)))
-        return softmax(logits_of(self.network, normalised), self.temperature)
+        return softmax(self.backend.answers(normalised).logits, self.temperature)
 
     def predict(
         self,
@@ -165,9 +197,11 @@ class Model:
         Args:
             inputs: Paths, folders (walked recursively), encoded bytes, PIL pictures, arrays, or a mix
                 (see `headstart.deployment.sources.listed`).
-            batch_size: Pictures per forward pass; it moves probabilities by less than 1e-6.
+            batch_size: Pictures per forward pass of torch; it moves probabilities by less than 1e-6.
+                onnxruntime takes one at a time on each thread.
             top: Keep only so many classes in ``probabilities``; all by default.
-            workers: Threads that decode; by default one for each core.
+            workers: Threads that decode, and with onnxruntime compute; by default one for each core, with
+                onnxruntime one more.
             coverage: Share of pictures, such as 0.95, whose ``set`` holds the true class.
 
         Raises:
@@ -184,49 +218,70 @@ class Model:
 
     def stream(
         self,
-        listing: Listing,
+        sources: Listing | Iterable[Source],
         *,
         batch_size: int = BATCH_SIZE,
         top: int | None = None,
         workers: int | None = None,
         sets: Sets | None = None,
+        always_full: bool = False,
     ) -> Iterator[Prediction]:
-        """As `predict`, for listed inputs, as they come; holds a few batches at a time.
+        """As `predict`, for sources that are listed or come one by one; holds a few batches at a time.
 
         Threads decode ahead while the network computes.
-        """
-        if not listing.sources:
-            return
-        from headstart.model.forward import batched_answers, prefetched, softmax
 
+        Args:
+            sources: Such as `headstart.deployment.sources.Walk` finds.
+            batch_size, top, workers: As for `predict`.
+            sets: Of the coverage that was asked for.
+            always_full: Fill up a short first batch, too, as `headstart.model.answers.batched` says: the
+                pictures are a part of more.
+        """
+        iterator = iter(sources.sources if isinstance(sources, Listing) else sources)
+        first = next(iterator, None)
+        if first is None:
+            return
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        backend = self.backend
+        prepare = self._answered if backend.side_by_side else self._prepared
         outcomes = prefetched(
-            self._prepared,
-            listing.sources,
-            workers=min(32, os.cpu_count() or 1) if workers is None else workers,
+            prepare,
+            chain((first,), iterator),
+            workers=available_cpus() + backend.side_by_side if workers is None else workers,
             ahead=2 * batch_size,
         )
         waiting: deque[tuple[str, str | UnreadableImage]] = deque()  # (path, note or fault)
-
-        def readable() -> Iterator[NDArray[np.float32]]:
-            for path, outcome, array in outcomes:
-                waiting.append((path, outcome))
-                if array is not None:
-                    yield array
-
-        for logits, features in batched_answers(self.network, readable(), batch_size=batch_size):
+        full = always_full
+        for values in _groups(outcomes, waiting, batch_size):
+            if not values:  # nothing but faults
+                yield from _faults(waiting)
+                continue
+            if backend.side_by_side:
+                logits, features = joined(values)
+            else:
+                logits, features = together(backend.answers, values, batch_size if full else 0)
+                full = True
             scores = [None] * len(logits) if self.detector is None else self.detector.scores(features)
             for row, score in zip(softmax(logits, self.temperature), scores, strict=True):
                 yield from _faults(waiting)
                 path, note = waiting.popleft()
                 yield self._answer(path, row, score, str(note), top, sets)
-        yield from _faults(waiting)
+            yield from _faults(waiting)
 
     def _prepared(self, source: Source) -> tuple[str, str | UnreadableImage, NDArray[np.float32] | None]:
+        """The network's input."""
         try:
             image, note = read(source, self.preprocess)
             return source.path, note, self.preprocess(image)
         except UnreadableImage as error:
-            return source.path, error, None
+            # A new one: its tracebacks would hold what was decoded.
+            return source.path, UnreadableImage(error.kind, error.reason), None
+
+    def _answered(self, source: Source) -> tuple[str, str | UnreadableImage, Answers | None]:
+        """The network's output."""
+        path, outcome, array = self._prepared(source)
+        return path, outcome, None if array is None else self.backend.answers(array[None])
 
     def sets(self, coverage: float) -> Sets:
         """What prediction sets of a coverage rest on.
@@ -271,6 +326,27 @@ class Model:
         return f"Model({str(self.folder)!r}, {len(self.classes)} classes)"
 
 
+def _groups(
+    outcomes: Iterable[tuple[str, str | UnreadableImage, Any]],
+    waiting: deque[tuple[str, str | UnreadableImage]],
+    size: int,
+) -> Iterator[list[Any]]:
+    """What was made of so many readable pictures at a time; what is to be said of each waits.
+
+    A group is smaller where many pictures in a row cannot be read: their rows shall not pile up.
+    """
+    most = max(MOST_WAITING, 4 * size)
+    group: list[Any] = []
+    for path, outcome, value in outcomes:
+        waiting.append((path, outcome))
+        if value is not None:
+            group.append(value)
+        if len(group) == size or len(waiting) >= most:
+            yield group
+            group = []
+    yield group
+
+
 def _faults(waiting: deque[tuple[str, str | UnreadableImage]]) -> Iterator[Prediction]:
     """The unreadable pictures before the next readable one."""
     while waiting and isinstance(waiting[0][1], UnreadableImage):
@@ -279,21 +355,24 @@ def _faults(waiting: deque[tuple[str, str | UnreadableImage]]) -> Iterator[Predi
         yield Prediction(path, status=error.kind, reason=str(error))
 
 
-def load(run: Path | str, *, device: str | None = None) -> Model:
-    """Opens the model of a run folder, or a bundle folder (``model/``) itself.
+def load(run: Path | str, *, device: str | None = None, backend: BackendName = "auto") -> Model:
+    """Opens the model of a run folder, a bundle folder (``model/``) itself, or an exported ``model.onnx``.
 
     Args:
-        run: The folder.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None: the first accelerator, else the CPU.
+        run: The folder, or the file.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None: as for `Model`.
+        backend: ``auto``, ``onnx`` or ``torch``, as for `Model`.
 
     Raises:
         RunError: HS-PREDICT-001, no such folder, or no finished model in it.
-        ModelError: as `Model`.
+        ModelError, ConfigError: as `Model`.
     """
     folder = Path(run)
     for candidate in (folder / MODEL_FOLDER, folder):
         if card_path(candidate).is_file():
-            return Model(candidate, device=device)
+            return Model(candidate, device=device, backend=backend)
+    if folder.is_file() and folder.suffix.lower() == Path(EXPORTED).suffix:
+        return Model(folder, device=device, backend=backend)
     if folder.is_dir():
         raise RunError(
             "HS-PREDICT-001",

@@ -135,7 +135,7 @@ def read_card(folder: Path) -> Card:
     path = card_path(Path(folder))
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-        version = int(card["format_version"])
+        return migrated(card, path)
     except FileNotFoundError as error:
         raise ModelError(
             "HS-MODEL-011",
@@ -150,16 +150,26 @@ def read_card(folder: Path) -> Card:
             where=path,
             fix="Copy the whole model/ folder again.",
         ) from error
+
+
+def migrated(card: Card, where: Path) -> Card:
+    """A card brought to the present format.
+
+    Raises:
+        ModelError: HS-MODEL-011, HS-MODEL-013, as `read_card`.
+        KeyError, TypeError, ValueError: It does not tell its format.
+    """
+    version = int(card["format_version"])
     if version > FORMAT_VERSION:
         raise ModelError(
             "HS-MODEL-013",
             f"The model has format {version}; this version of headstart reads up to {FORMAT_VERSION}.",
-            where=path,
+            where=where,
             fix="pip install --upgrade headstart",
         )
     while version < FORMAT_VERSION:
         if version not in MIGRATIONS:
-            raise ModelError("HS-MODEL-011", f"The model has an unknown format, {version}.", where=path)
+            raise ModelError("HS-MODEL-011", f"The model has an unknown format, {version}.", where=where)
         card = MIGRATIONS[version](card)
         version += 1
     return dict(card)

@@ -8,25 +8,36 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from headstart.data.prefetch import prefetched
 from headstart.data.preprocess import Preprocess
-from headstart.errors import ModelError
+from headstart.model.answers import Answers, batched, finite, softmax
 from headstart.model.classifier import Classifier
+
+__all__ = [
+    "BATCH_SIZE",
+    "Answers",
+    "PixelSource",
+    "answers_of",
+    "batched_answers",
+    "evaluation_mode",
+    "full_precision",
+    "logits_of",
+    "predict_answers",
+    "predict_probabilities",
+    "prefetched",
+    "softmax",
+]
 
 BATCH_SIZE = 8  # on a CPU, activations that fit into its cache; measured in decision 7
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Floats = NDArray[np.float64]
 
 
@@ -34,13 +45,6 @@ class PixelSource(Protocol):
     """Pictures by index: uint8 [h, w, 3] at the evaluation resize (`headstart.data.dataset.Pictures`)."""
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
-
-
-class Answers(NamedTuple):
-    """What a network makes of n pictures in one pass: logits float32 [n, C] and features float32 [n, D]."""
-
-    logits: NDArray[np.float32]
-    features: NDArray[np.float32]
 
 
 def predict_probabilities(
@@ -132,24 +136,12 @@ def batched_answers(
     device: torch.device | str | None = None,
     always_full: bool = False,
 ) -> Iterator[Answers]:
-    """What the network makes of normalised pictures float32 [3, S, S], batch by batch, in order.
+    """What the network makes of normalised pictures float32 [3, S, S], as `batched` says."""
 
-    A short last batch after a full one is filled up with zeros, which are computed and dropped: all
-    pictures pass through a batch of one size, so their order does not change any bit of the result.
-    With ``always_full``, so is a short first one: other processes have the full ones.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    source = iter(arrays)
-    full_before = always_full
-    while batch := list(islice(source, batch_size)):
-        stacked = np.stack(batch)
-        if full_before and len(batch) < batch_size:
-            padding = np.zeros((batch_size - len(batch), *stacked.shape[1:]), dtype=stacked.dtype)
-            stacked = np.concatenate((stacked, padding))
-        full_before = True
-        logits, features = answers_of(classifier, stacked, device=device)
-        yield Answers(logits[: len(batch)], features[: len(batch)])
+    def answer(batch: NDArray[np.float32]) -> Answers:
+        return answers_of(classifier, batch, device=device)
+
+    return batched(answer, arrays, batch_size=batch_size, always_full=always_full)
 
 
 def logits_of(
@@ -188,20 +180,7 @@ def answers_of(
             features = outputs.new_zeros(len(x), 0)
         logits: NDArray[np.float32] = outputs.float().cpu().numpy()
         found = Answers(logits, features.float().cpu().numpy())
-    if not np.isfinite(logits).all():
-        raise ModelError(
-            "HS-MODEL-050",
-            "The network answers with values that are not finite.",
-            fix="Its training diverged: train again with a smaller --lr.",
-        )
-    return found
-
-
-def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> Floats:
-    """Probabilities float64 [n, C] of logits [n, C]; rows sum to 1."""
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+    return finite(found)
 
 
 @contextlib.contextmanager
@@ -246,29 +225,6 @@ def full_precision() -> Iterator[None]:
             if _precision_depth == 0:
                 for owner, value in zip(owners, _precision_before, strict=True):
                     owner.fp32_precision = value
-
-
-def prefetched(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
-) -> Iterator[Result]:
-    """``map(function, items)`` by threads, in order, with at most ``ahead`` results waiting.
-
-    An exception of ``function`` is raised at its place in the order; nothing further is started then.
-    """
-    if workers < 1:
-        yield from map(function, items)
-        return
-    source = iter(items)
-    with ThreadPoolExecutor(workers, thread_name_prefix="pictures") as pool:
-        waiting = deque(pool.submit(function, item) for item in islice(source, max(1, ahead)))
-        try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in islice(source, 1))
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _device_of(model: nn.Module) -> torch.device:

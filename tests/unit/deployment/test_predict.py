@@ -25,10 +25,10 @@ from headstart.data.images import (  # noqa: E402
     read_rgb,
 )
 from headstart.data.preprocess import Preprocess  # noqa: E402
-from headstart.deployment import prediction_table  # noqa: E402
+from headstart.deployment import predict, prediction_table  # noqa: E402
 from headstart.deployment.predict import load  # noqa: E402
-from headstart.deployment.prediction_table import predict_to_csv  # noqa: E402
-from headstart.deployment.sources import CLIPPED  # noqa: E402
+from headstart.deployment.prediction_table import predict_to_table  # noqa: E402
+from headstart.deployment.sources import CLIPPED, Source  # noqa: E402
 from headstart.errors import DataError, ModelError, RunError  # noqa: E402
 from headstart.model import forward  # noqa: E402
 from headstart.model.bundle import save_bundle  # noqa: E402
@@ -155,6 +155,24 @@ def test_faults_anywhere_in_a_batch_keep_their_place(model, folder) -> None:
         assert [row.ok for row in rows] == [path == good for path in order]
 
 
+def test_rows_of_unreadable_files_do_not_wait_for_a_readable_one(model, folder, monkeypatch) -> None:
+    monkeypatch.setattr(predict, "MOST_WAITING", 5)
+    good, bad = folder / "no-suffix", folder / "empty.jpg"
+    taken = []
+
+    def sources():
+        for i in range(200):
+            taken.append(i)
+            yield Source(str(i), good if i % 50 == 7 else bad)
+
+    rows = model.stream(sources(), batch_size=1, workers=0)
+    assert [next(rows).path for _ in range(5)] == ["0", "1", "2", "3", "4"]
+    assert len(taken) == 5
+    rest = list(rows)
+    assert [row.path for row in rest] == [str(i) for i in range(5, 200)]
+    assert [row.path for row in rest if row.ok] == ["7", "57", "107", "157"]
+
+
 def test_pictures_arrays_and_bytes_give_the_answer_of_the_file(model, folder) -> None:
     path = folder / "no-suffix"
     expected = model.predict(path)[0].probabilities
@@ -217,7 +235,7 @@ def test_temperature_of_the_card_is_applied(run, tmp_path) -> None:
 
 def test_table_has_every_input_and_round_trips(model, folder, tmp_path, capsys) -> None:
     output = tmp_path / "out" / "table.csv"
-    counts = predict_to_csv(model, folder, output)
+    counts = predict_to_table(model, folder, output)
     with open(output, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
@@ -251,7 +269,7 @@ def test_table_has_every_input_and_round_trips(model, folder, tmp_path, capsys) 
 
 @pytest.mark.parametrize("output", [None, "-"])
 def test_table_goes_to_standard_output(model, folder, capsys, output) -> None:
-    predict_to_csv(model, folder / "no-suffix", output)
+    predict_to_table(model, folder / "no-suffix", output)
     lines = capsys.readouterr().out.split("\n")
     assert lines[0].startswith('path,status,prediction,confidence,unknown,unknown_score,"prob:a,b"')
     assert len(lines) == 3 and ",ok," in lines[1]
@@ -266,9 +284,9 @@ def test_an_interrupted_table_leaves_the_old_one(model, folder, tmp_path, monkey
     def broken(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prediction_table, "_cells", broken)
+    monkeypatch.setattr(prediction_table.Layout, "cells", broken)
     with pytest.raises(KeyboardInterrupt):
-        predict_to_csv(model, folder, output)
+        predict_to_table(model, folder, output)
     assert output.read_text(encoding="utf-8") == "old"
     assert [path.name for path in tmp_path.glob("*.csv")] == ["table.csv"]
 
@@ -284,7 +302,7 @@ def test_intensities_outside_the_range_of_training_are_counted(run, tmp_path, ca
     )
     assert deep.preprocess.intensity == IntensityRange(0.0, 4095.0)
     capsys.readouterr()
-    counts = predict_to_csv(deep, files, tmp_path / "t.csv")
+    counts = predict_to_table(deep, files, tmp_path / "t.csv")
     assert (counts.ok, counts.clipped, counts.depth_guessed) == (2, 1, 0)
     assert f"1 pictures: {CLIPPED}" in capsys.readouterr().err
 
