@@ -94,10 +94,9 @@ def prediction(
 
 
 def queue_length(model: Model, batch_size: int) -> int:
-    """How many pictures may be under way so that the last one's answer takes `WAITS` lone passes.
+    """How many pictures may be under way: so many that an answer takes `WAITS` lone passes, a batch at least.
 
-    A new one waits for the batch that is being computed, and is computed in the next one. Loads the network,
-    and measures it on grey pictures; so decoding is left out.
+    Loads the network, and measures it on grey pictures; so decoding is left out.
     """
     size = model.preprocess.img_size
     grey = Prepared(np.zeros((3, size, size), np.float32), "")
@@ -111,8 +110,5 @@ def queue_length(model: Model, batch_size: int) -> int:
             taken.append(time.perf_counter() - started)
         return statistics.median(taken[1:])
 
-    limit = WAITS * seconds(1)
-    for n in range(2, batch_size + 1):
-        if 2 * (batch := seconds(n)) > limit:
-            return max(LEAST, 2 * (n - 1))
-    return max(LEAST, batch_size * int(limit / batch)) if batch_size > 1 else LEAST
+    each = seconds(batch_size) / batch_size
+    return max(LEAST, batch_size, int(WAITS * seconds(1) / each))
