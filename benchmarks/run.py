@@ -22,6 +22,9 @@ reason. Leave the machine alone while it runs.
                 (ants-bees, a probe)
     check       `headstart check` beside bare decoding of the same JPEGs, a second time, and its search for
                 near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
+    serve       `headstart serve` under load: throughput beside `predict`, what batches win, latency at 1.5
+                times its capacity
+    serve-memory its memory over 20,000 requests
     labels      5 % flipped labels (chairs, a probe): the share that stands in the first tenth of
                 `headstart suspects`, 3 draws
     predict     `headstart predict` on a folder beside bare loops of the same decoder and onnxruntime, and its
@@ -56,6 +59,7 @@ from machine import PEERS, machine
 from peer_cells import peers, peers_quick
 from predict import predict
 from scale import scale
+from serve import serve, serve_memory
 from throughput import throughput
 from unknown import unknown
 
@@ -222,6 +226,8 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "throughput": throughput,
     "export": export,
     "check": check,
+    "serve": serve,
+    "serve-memory": serve_memory,
     "labels": labels,
     "predict": predict,
     "unknown": unknown,

@@ -36,6 +36,7 @@ AREAS = {
     "EVAL": "Evaluating",
     "PREDICT": "Predicting",
     "EXPORT": "Exporting",
+    "SERVE": "Serving",
     "FETCH": "Downloads",
     "TRACK": "Trackers",
     "INSTALL": "Installation",

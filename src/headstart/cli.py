@@ -24,6 +24,7 @@ from headstart.cli_output import fail, internal, print_result, say, show_json
 from headstart.cli_pictures import check, show
 from headstart.cli_predict import predict
 from headstart.cli_report import explain, report, suspects, threshold
+from headstart.cli_serve import serve
 from headstart.config import TrainConfig
 from headstart.errors import HeadstartError, UsageError
 
@@ -169,6 +170,7 @@ app.command(predict)
 app.command(threshold)
 app.command(explain)
 app.command(export)
+app.command(serve)
 app.command(show)
 app.command(check)
 

@@ -33,6 +33,7 @@ RUN_BLOCKS = {
     "docs/guide/recipes.md": 12,
     "docs/guide/reproducibility.md": 6,
     "docs/guide/reports.md": 4,
+    "docs/guide/serve.md": 2,
     "docs/guide/splits.md": 6,
     "docs/guide/tracking.md": 2,
     "docs/guide/tuning.md": 4,
@@ -51,6 +52,7 @@ NOT_RUN = {
     "docs/guide/models.md": 2,
     "docs/guide/reproducibility.md": 1,
     "docs/guide/tracking.md": 3,
+    "docs/guide/serve.md": 2,
     "docs/guide/tuning.md": 2,
     "docs/quickstart.md": 1,
 }

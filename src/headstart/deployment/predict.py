@@ -266,7 +266,7 @@ class Model:
             for row, score in zip(softmax(logits, self.temperature), scores, strict=True):
                 yield from _faults(waiting)
                 path, note = waiting.popleft()
-                yield self._answer(path, row, score, str(note), top, sets)
+                yield self.prediction(path, row, score, str(note), top, sets)
             yield from _faults(waiting)
 
     def _prepared(self, source: Source) -> tuple[str, str | UnreadableImage, NDArray[np.float32] | None]:
@@ -292,7 +292,7 @@ class Model:
         with card_entries(self.folder):
             return sets_for(self.card, coverage, self.folder)
 
-    def _answer(
+    def prediction(
         self,
         path: str,
         row: NDArray[np.float64],
@@ -301,6 +301,16 @@ class Model:
         top: int | None,
         sets: Sets | None,
     ) -> Prediction:
+        """What is said of a picture.
+
+        Args:
+            path: Of the picture.
+            row: Probabilities float64 [C].
+            score: How unknown it is; None without a detector.
+            note: What else should be known.
+            top: Keep only so many classes, most probable first; None: all, in the order of the model.
+            sets: Of a coverage asked for.
+        """
         best = self._decided(row)
         kept = range(len(row)) if top is None else np.argsort(-row, kind="stable")[: max(0, top)]
         return Prediction(

@@ -1,0 +1,101 @@
+"""From the bytes of a picture to its prediction, in the steps that a batch of several requests needs.
+
+The same decoder, preprocessing, forward pass and decision as `headstart.deployment.predict.Model.predict`,
+which does them for one caller at a time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.deployment.decision import Sets
+from headstart.deployment.predict import Model
+from headstart.deployment.prediction import Prediction
+from headstart.deployment.sources import Source, read
+from headstart.model.answers import softmax
+
+RUNS = 3
+WAITS = 3  # passes of a lone picture that an answer may take through the network, waiting included
+LEAST = 4  # pictures that may be under way in any case
+
+
+class Prepared(NamedTuple):
+    """A decoded picture: float32 [3, S, S], normalised, and what is to be noted of its intensities."""
+
+    view: NDArray[np.float32]
+    note: str
+
+
+class Answered(NamedTuple):
+    """What the model makes of a picture: probabilities float64 [C]; the unknown score, None without one."""
+
+    probabilities: NDArray[np.float64]
+    score: float | None
+    note: str
+
+
+def prepared(model: Model, content: bytes) -> Prepared:
+    """Decodes a picture.
+
+    Raises:
+        UnreadableImage: The bytes give no picture.
+    """
+    image, note = read(Source("", content), model.preprocess)
+    return Prepared(model.preprocess(image), note)
+
+
+def answered(model: Model, batch: Sequence[Prepared]) -> list[Answered]:
+    """One forward pass.
+
+    Raises:
+        ModelError: The weights are damaged or missing, or answer with values that are not finite.
+    """
+    found = model.backend.answers(np.stack([one.view for one in batch]))
+    rows = softmax(found.logits, model.temperature)
+    scores = [None] * len(rows) if model.detector is None else model.detector.scores(found.features)
+    return [
+        Answered(row, None if score is None else float(score), one.note)
+        for row, score, one in zip(rows, scores, batch, strict=True)
+    ]
+
+
+def prediction(
+    model: Model, name: str, answer: Answered, *, top: int | None = None, sets: Sets | None = None
+) -> Prediction:
+    """What is said of a picture.
+
+    Args:
+        model: Whose answer it is.
+        name: Of the picture.
+        answer: Of the model.
+        top: Keep only so many classes, most probable first; None: all, in the order of the model.
+        sets: Of a coverage asked for.
+    """
+    return model.prediction(name, answer.probabilities, answer.score, answer.note, top, sets)
+
+
+def queue_length(model: Model, batch_size: int) -> int:
+    """How many pictures may be under way: so many that an answer takes `WAITS` lone passes, a batch at least.
+
+    Loads the network, and measures it on grey pictures; so decoding is left out.
+    """
+    size = model.preprocess.img_size
+    grey = Prepared(np.zeros((3, size, size), np.float32), "")
+
+    def seconds(n: int) -> float:
+        """Of a batch, median; the first one warms up."""
+        taken = []
+        for _ in range(1 + RUNS):
+            started = time.perf_counter()
+            answered(model, [grey] * n)
+            taken.append(time.perf_counter() - started)
+        return statistics.median(taken[1:])
+
+    each = seconds(batch_size) / batch_size
+    return max(LEAST, batch_size, int(WAITS * seconds(1) / each))
