@@ -35,6 +35,7 @@ AREAS = {
     "RUN": "Runs and the disk",
     "EVAL": "Evaluating",
     "PREDICT": "Predicting",
+    "SERVE": "Serving",
     "FETCH": "Downloads",
     "INSTALL": "Installation",
 }

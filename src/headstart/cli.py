@@ -22,6 +22,7 @@ from headstart.cli_input import Json, Source, exact, file_settings, split_paths,
 from headstart.cli_output import fail, internal, print_result, say, show_json
 from headstart.cli_pictures import check, show
 from headstart.cli_report import explain, report, suspects, threshold
+from headstart.cli_serve import serve
 from headstart.config import TrainConfig
 from headstart.errors import HeadstartError, UsageError
 
@@ -197,6 +198,7 @@ def predict(
 
 app.command(threshold)
 app.command(explain)
+app.command(serve)
 app.command(show)
 app.command(check)
 

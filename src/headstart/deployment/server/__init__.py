@@ -1,0 +1,1 @@
+"""A model answered over HTTP; `headstart.deployment.serve` starts it."""

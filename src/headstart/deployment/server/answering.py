@@ -1,0 +1,113 @@
+"""From the bytes of a picture to its prediction, in the steps that a batch of several requests needs.
+
+The same decoder, preprocessing, forward pass and decision as `headstart.deployment.predict.Model.predict`,
+which does them for one caller at a time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.deployment.decision import Sets
+from headstart.deployment.predict import Model, Prediction
+from headstart.deployment.sources import Source, read
+
+LONE_RUNS = 5
+WAITS = 3  # how many times longer than a lone picture takes the last one in the queue may wait
+
+
+class Prepared(NamedTuple):
+    """A decoded picture: float32 [3, S, S], normalised, and what is to be noted of its intensities."""
+
+    view: NDArray[np.float32]
+    note: str
+
+
+class Answered(NamedTuple):
+    """What the model makes of a picture: probabilities float64 [C]; the unknown score, None without one."""
+
+    probabilities: NDArray[np.float64]
+    score: float | None
+    note: str
+
+
+def prepared(model: Model, content: bytes) -> Prepared:
+    """Decodes a picture.
+
+    Raises:
+        UnreadableImage: The bytes give no picture.
+    """
+    image, note = read(Source("", content), model.preprocess)
+    return Prepared(model.preprocess(image), note)
+
+
+def answered(model: Model, batch: Sequence[Prepared]) -> list[Answered]:
+    """One forward pass.
+
+    Raises:
+        ModelError: The weights are damaged or missing, or answer with values that are not finite.
+    """
+    from headstart.model.forward import answers_of, softmax
+
+    found = answers_of(model.network, np.stack([one.view for one in batch]))
+    rows = softmax(found.logits, model.temperature)
+    scores = [None] * len(rows) if model.detector is None else model.detector.scores(found.features)
+    return [
+        Answered(row, None if score is None else float(score), one.note)
+        for row, score, one in zip(rows, scores, batch, strict=True)
+    ]
+
+
+def prediction(
+    model: Model, name: str, answer: Answered, *, top: int | None = None, sets: Sets | None = None
+) -> Prediction:
+    """What is said of a picture.
+
+    Args:
+        model: Whose answer it is.
+        name: Of the picture.
+        answer: Of the model.
+        top: Keep only so many classes, most probable first; None: all, in the order of the model.
+        sets: Of a coverage asked for.
+    """
+    row = answer.probabilities
+    favoured = model.least_recall
+    best = int(row.argmax() if favoured is None else favoured.answers(model.classes, row[None])[0])
+    kept = range(len(row)) if top is None else np.argsort(-row, kind="stable")[:top]
+    return Prediction(
+        name,
+        prediction=model.classes[best],
+        confidence=float(row[best]),
+        unknown=None if answer.score is None else answer.score > 1,
+        unknown_score=answer.score,
+        probabilities={model.classes[int(i)]: float(row[i]) for i in kept},
+        note=answer.note,
+        set=None if sets is None else sets.of(model.classes, row),
+    )
+
+
+def queue_length(model: Model, batch_size: int) -> int:
+    """How many pictures may wait so that the last one waits `WAITS` times as long as a lone one takes.
+
+    Loads the network, and warms it up. Measured on grey pictures, so decoding is left out: at least 4, and
+    a batch.
+    """
+    size = model.preprocess.img_size
+    grey = Prepared(np.zeros((3, size, size), np.float32), "")
+
+    def seconds(n: int) -> float:
+        started = time.perf_counter()
+        answered(model, [grey] * n)
+        return time.perf_counter() - started
+
+    for n in (1, batch_size):
+        seconds(n)
+    lone = statistics.median(seconds(1) for _ in range(LONE_RUNS))
+    each = statistics.median(seconds(batch_size) for _ in range(3)) / batch_size
+    return max(4, batch_size, int(WAITS * lone / each))
