@@ -95,8 +95,8 @@ def token_of(settings: ServeSettings) -> str | None:
                 "HS-SERVE-002",
                 "Other machines reach this address, and there is no token.",
                 where=settings.host,
-                fix="Put a long random text into a file (openssl rand -hex 32) and name it with --token-file, "
-                f"or set {TOKEN_VARIABLE}; or listen at 127.0.0.1.",
+                fix="Put a long random text into a file (openssl rand -hex 32) and name it with "
+                f"--token-file, or set {TOKEN_VARIABLE}; or listen at 127.0.0.1.",
             )
     if len(token) < TOKEN_LETTERS or not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError(

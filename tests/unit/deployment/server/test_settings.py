@@ -72,6 +72,11 @@ def test_a_taken_port_is_said() -> None:
     assert f"The port {port} is taken" in str(error.value) and "--port" in error.value.fix
 
 
-def test_a_foreign_address_is_said() -> None:
-    with pytest.raises(RunError, match="HS-SERVE-001"):
-        listening("203.0.113.7", 0)
+def test_an_address_of_elsewhere_is_said(monkeypatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(RunError, match="HS-SERVE-001") as error:
+        listening("nowhere", 0)
+    assert "cannot be listened at: Name or service not known" in str(error.value)

@@ -7,7 +7,8 @@ import base64
 import json
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headstart.deployment.server.refusals import Refusal
 from headstart.deployment.server.settings import MEGABYTE, ServeSettings
