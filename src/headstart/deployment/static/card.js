@@ -2,7 +2,7 @@
 
 import { button, element } from "./elements.js";
 import { ServerError, ask } from "./server.js";
-import { currentLanguage, knows, percent, say } from "./words.js";
+import { currentLanguage, knows, millions, percent, say } from "./words.js";
 
 const BARS = 5;
 
@@ -10,8 +10,11 @@ let numbers = 0;
 
 /** Why there is no answer, in words; what the server says is English. */
 export function reasonOf(item) {
-  if (item.row) return item.row.reason ?? "";
-  if (item.why?.key) return say(item.why.key, item.why.values);
+  if (item.row) return item.row.reason.replace(`${item.row.status.replace("-", " ")}: `, "");
+  if (item.why?.key) {
+    const { pixels } = item.why.values;
+    return say(item.why.key, { ...item.why.values, ...(pixels && { limit: millions(pixels) }) });
+  }
   return item.why?.text ?? "";
 }
 
@@ -95,9 +98,7 @@ export class Card {
   answer(row) {
     const first = ranked(row)[0][0];
     return [
-      element("div", { className: "answer" },
-        element("h3", { id: `${this.id}-title`, textContent: row.prediction }),
-        element("p", { className: "sure", textContent: say("sure", { share: percent(row.confidence) }) })),
+      element("h3", { id: `${this.id}-title`, textContent: row.prediction }),
       row.unknown ? element("p", { className: "unknown" },
         element("strong", { className: "pill", textContent: say("unknown") }), ` ${say("unknown_is")}`) : null,
       first === row.prediction ? null : hint(say("favoured", { name: row.prediction })),

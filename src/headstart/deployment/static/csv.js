@@ -11,7 +11,7 @@ export function table(items, classes, reasonOf) {
   const rows = items.map(item => {
     const row = item.row;
     if (row?.prediction == null) {
-      const reason = reasonOf(item).replace(`${item.status.replace("-", " ")}: `, "");
+      const reason = reasonOf(item);
       return [item.name, reason ? `${item.status}: ${reason}` : item.status, "", "", "", "", ...classes.map(() => "")];
     }
     const told = [row.unknown ?? "", row.unknown_score === null ? "" : float(row.unknown_score)];

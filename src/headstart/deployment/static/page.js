@@ -8,7 +8,7 @@ import { button, byId, element } from "./elements.js";
 import { Item, Queue } from "./queue.js";
 import { ServerError, ask, person } from "./server.js";
 import { mostBytes } from "./sizes.js";
-import { chooseLanguage, currentLanguage, say, startLanguage } from "./words.js";
+import { chooseLanguage, currentLanguage, millions, say, startLanguage } from "./words.js";
 
 const CHIPS = 12; // classes named at the top
 const SPOKEN = 3; // results of one request that are read aloud one by one
@@ -136,8 +136,8 @@ function showModel() {
   );
   const sizes = {
     mb: Math.floor(mostBytes(limits) / 2 ** 20 * 10) / 10,
-    pixels: Math.floor(limits.pixels / 1e6),
-    jpeg: Math.floor(limits.jpeg_pixels / 1e6),
+    pixels: millions(limits.pixels),
+    jpeg: millions(limits.jpeg_pixels),
   };
   byId("limits").textContent = say("limits", sizes) + (model.explains ? "" : ` ${say("heat_none")}`);
   const nothing = say("about_nothing");

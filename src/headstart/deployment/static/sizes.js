@@ -2,7 +2,6 @@
 
 const HEAD = 2 ** 19; // bytes; whatever has its size behind them is left to the server
 const MEGABYTE = 2 ** 20;
-const MILLION = 1e6;
 export const FORM = 4096; // bytes of a multipart form around one file, at most
 
 /** Largest file that can be sent, bytes. */
@@ -31,7 +30,7 @@ export async function refusalOf(file, limits) {
   const size = sizeOf(head);
   const limit = size?.plainJpeg ? limits.jpeg_pixels : limits.pixels;
   if (size === null || size.width * size.height <= limit) return null;
-  const values = { width: size.width, height: size.height, limit: Math.floor(limit / MILLION) };
+  const values = { width: size.width, height: size.height, pixels: limit };
   return { status: "too-large", key: "too_many_pixels", values };
 }
 

@@ -13,17 +13,17 @@ export const WORDS = {
     connecting: "Asking the server what it knows …",
     drop: "Drop pictures anywhere on this page",
     drop_how: "or choose files, paste from the clipboard, take a photo",
-    drop_now: "Let go to look at these pictures",
+    drop_touch: "Choose pictures or take a photo",
+    drop_now: "Let go, and the model looks at them",
     choose: "Choose pictures",
     camera: "Take a photo",
-    limits: "Up to {mb} MB and {pixels} million pixels each; as many as you like.",
+    limits: "Up to {mb} MB and {pixels} pixels each; as many as you like.",
     privacy: "Your pictures go to this server only, and are not kept.",
     results: "Results",
     preview: "Preview of {name}",
     no_preview: "no preview",
     waiting: "Waiting",
     sending: "Being looked at …",
-    sure: "{share} sure",
     sure_is: "Probability of each class",
     rest: ["one other class", "{n} other classes"],
     favoured: "“{name}” must not be missed: it is answered even where another class is more probable.",
@@ -33,9 +33,9 @@ export const WORDS = {
     heat_hide: "Hide the heat map",
     heat_busy: "Computing …",
     heat_alt: "{name} as the model sees it: warm where it looks for “{class}”",
-    heat_is: "Warm: what spoke most for “{class}”. The part that the model sees.",
+    heat_is: "Warm colours: what spoke most for “{class}”, in the part of the picture that the model sees.",
     heat_none: "Heat maps of where the model looks are not available: this server lacks PyTorch or matplotlib.",
-    progress: ["{done} of one picture done", "{done} of {n} pictures done"],
+    progress: "Pictures done: {done} of {n}",
     busy: ["The server is busy: trying again in one second.", "The server is busy: trying again in {n} seconds."],
     live_one: "{name}: {what}",
     live_many: ["One more picture is done.", "{n} more pictures are done."],
@@ -63,7 +63,7 @@ export const WORDS = {
     status_failed: "The server gave no answer",
     "status_not-sent": "Not sent",
     too_many_bytes: "{mb} MB, and the server takes {limit} MB at most.",
-    too_many_pixels: "{width} × {height} pixels, and the server takes {limit} million at most.",
+    too_many_pixels: "{width} × {height} pixels, and the server takes {limit} at most.",
     not_readable: "It was moved, changed or deleted since, or is a folder.",
     unreachable: "The server does not answer. Is it still running?",
     token_needed: "The server wants a token before it looks at pictures.",
@@ -95,7 +95,7 @@ export const WORDS = {
     about_heat: "Heat maps",
     about_heat_yes: "on request, for each picture",
     about_limits: "Limits",
-    about_limits_are: "{mb} MB a file, {pixels} million pixels a picture ({jpeg} million in a plain JPEG)",
+    about_limits_are: "{mb} MB a file, {pixels} pixels a picture ({jpeg} in a plain JPEG)",
     about_version: "headstart",
     about_programs: "For programs",
     about_nothing: "not stated",
@@ -109,17 +109,17 @@ export const WORDS = {
     connecting: "正在询问服务器……",
     drop: "把图片拖到本页任意位置",
     drop_how: "也可以选择文件、从剪贴板粘贴，或者拍照",
+    drop_touch: "选择图片或拍照",
     drop_now: "松开即可识别这些图片",
     choose: "选择图片",
     camera: "拍照",
-    limits: "每张不超过 {mb} MB 和 {pixels} 百万像素；数量不限。",
+    limits: "每张不超过 {mb} MB 和 {pixels}像素；数量不限。",
     privacy: "图片只发送到这台服务器，不会被保存。",
     results: "结果",
     preview: "{name} 的预览",
     no_preview: "无法预览",
     waiting: "等待中",
     sending: "正在识别……",
-    sure: "把握 {share}",
     sure_is: "各类别的概率",
     rest: "其余 {n} 个类别",
     favoured: "“{name}”不容漏掉：即使别的类别更可能，也回答它。",
@@ -129,7 +129,7 @@ export const WORDS = {
     heat_hide: "隐藏热图",
     heat_busy: "正在计算……",
     heat_alt: "模型看到的 {name}：暖色处是判断“{class}”时所看的地方",
-    heat_is: "暖色：最支持“{class}”的地方。只显示模型看到的部分。",
+    heat_is: "暖色：在模型看到的部分里，最支持“{class}”的地方。",
     heat_none: "无法显示模型在看哪里：这台服务器没有安装 PyTorch 或 matplotlib。",
     progress: "{n} 张图片中已完成 {done} 张",
     busy: "服务器正忙：{n} 秒后重试。",
@@ -158,7 +158,7 @@ export const WORDS = {
     status_failed: "服务器没有给出结果",
     "status_not-sent": "未发送",
     too_many_bytes: "{mb} MB，而服务器最多接受 {limit} MB。",
-    too_many_pixels: "{width} × {height} 像素，而服务器最多接受 {limit} 百万像素。",
+    too_many_pixels: "{width} × {height} 像素，而服务器最多接受 {limit}像素。",
     not_readable: "它后来被移动、改动或删除，或者是一个文件夹。",
     unreachable: "服务器没有响应。它还在运行吗？",
     token_needed: "服务器需要令牌才会识别图片。",
@@ -190,7 +190,7 @@ export const WORDS = {
     about_heat: "热图",
     about_heat_yes: "每张图片都可以按需显示",
     about_limits: "限制",
-    about_limits_are: "每个文件 {mb} MB，每张图片 {pixels} 百万像素（普通 JPEG 为 {jpeg} 百万）",
+    about_limits_are: "每个文件 {mb} MB，每张图片 {pixels}像素（普通 JPEG 为 {jpeg}像素）",
     about_version: "headstart",
     about_programs: "供程序使用",
     about_nothing: "未说明",
@@ -234,6 +234,13 @@ export function say(key, values = {}) {
   if (found === undefined) throw new Error(`no words for ${key}`);
   const text = Array.isArray(found) ? found[values.n === 1 ? 0 : 1] : found;
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+/** A number of pixels, in the units of the language: 200 million, 2 亿. */
+export function millions(pixels) {
+  const n = Math.floor(pixels / 1e6);
+  if (language !== "zh") return `${n} million`;
+  return n >= 100 ? `${n / 100} 亿` : `${100 * n} 万`;
 }
 
 /** A probability as a percentage. Only certainty is 100 %, only impossibility 0 %. */
