@@ -77,12 +77,15 @@ function inTrouble(error) {
 function showTrouble() {
   if (trouble === null) return;
   const key = trouble === "token_needed" ? "token_enter" : "retry";
-  tell(say(trouble), button(say(key), () => {
-    trouble = null;
-    tell("");
-    if (model) queue.again();
-    else connect();
-  }));
+  tell(say(trouble), button(say(key), again));
+}
+
+function again() {
+  trouble = null;
+  tell("");
+  byId("results").focus(); // the button that was pressed disappears
+  if (model) queue.again();
+  else connect();
 }
 
 function showProgress() {
@@ -169,10 +172,7 @@ function listen() {
     speak(say("cancelled"));
     byId("results").focus();
   });
-  byId("again").addEventListener("click", () => {
-    queue.again();
-    byId("results").focus();
-  });
+  byId("again").addEventListener("click", again);
   byId("csv").addEventListener("click", download);
   byId("clear").addEventListener("click", clear);
   for (const one of document.querySelectorAll("[data-language]")) {

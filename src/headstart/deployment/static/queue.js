@@ -24,6 +24,7 @@ export class Item {
     this.why = null;
     this.alone = false;
     this.attempts = 0;
+    this.spoken = false; // to a screen reader
   }
 
   get ended() {

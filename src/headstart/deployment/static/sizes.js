@@ -41,6 +41,11 @@ export function sizeOf(view) {
     if (starts(view, 0, "GIF8")) return size(view.getUint16(6, true), view.getUint16(8, true));
     if (starts(view, 0, "BM")) return size(view.getInt32(18, true), Math.abs(view.getInt32(22, true)));
     if (starts(view, 8, "WEBPVP8X")) return size(1 + uint24(view, 24), 1 + uint24(view, 27));
+    if (starts(view, 8, "WEBPVP8L")) {
+      const bits = view.getUint32(21, true);
+      return size(1 + (bits & 0x3fff), 1 + (bits >>> 14 & 0x3fff));
+    }
+    if (starts(view, 8, "WEBPVP8 ")) return size(view.getUint16(26, true) & 0x3fff, view.getUint16(28, true) & 0x3fff);
     if (starts(view, 0, "\xff\xd8\xff")) return sizeOfJpeg(view);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // the file ends too early
