@@ -20,6 +20,9 @@ reason. Leave the machine alone while it runs.
     throughput  the backbone's forward fed from the cache, beside a bare loop
     check       `headstart check` beside bare decoding of the same JPEGs, a second time, and its search for
                 near copies among 100,000 (HEADSTART_BENCHMARK_PICTURES: how many JPEGs; 10,000)
+    serve       `headstart serve` under load: throughput beside `predict`, what batches win, latency at 1.5
+                times its capacity
+    serve-memory its memory over 20,000 requests
     labels      5 % flipped labels (chairs, a probe): the share that stands in the first tenth of
                 `headstart suspects`, 3 draws
     unknown     pictures of held-out classes and of other data sets told from those of known classes, by
@@ -50,6 +53,7 @@ from labels import labels
 from machine import PEERS, machine
 from peer_cells import peers, peers_quick
 from scale import scale
+from serve import serve, serve_memory
 from throughput import throughput
 from unknown import unknown
 
@@ -215,6 +219,8 @@ BENCHMARKS: dict[str, Callable[[Path], Rows]] = {
     "scale": scale,
     "throughput": throughput,
     "check": check,
+    "serve": serve,
+    "serve-memory": serve_memory,
     "labels": labels,
     "unknown": unknown,
     "peers": peers,

@@ -31,6 +31,7 @@ RUN_BLOCKS = {
     "docs/guide/recipes.md": 12,
     "docs/guide/reproducibility.md": 6,
     "docs/guide/reports.md": 4,
+    "docs/guide/serve.md": 2,
     "docs/guide/splits.md": 6,
     "docs/guide/tuning.md": 4,
     "docs/guide/unknown.md": 1,
@@ -46,6 +47,7 @@ NOT_RUN = {
     "docs/guide/data.md": 1,
     "docs/guide/models.md": 2,
     "docs/guide/reproducibility.md": 1,
+    "docs/guide/serve.md": 2,
     "docs/guide/tuning.md": 2,
     "docs/quickstart.md": 1,
 }

@@ -18,8 +18,9 @@ from headstart.deployment.decision import Sets
 from headstart.deployment.predict import Model, Prediction
 from headstart.deployment.sources import Source, read
 
-LONE_RUNS = 5
-WAITS = 3  # how many times longer than a lone picture takes the last one in the queue may wait
+RUNS = 3
+WAITS = 3  # passes of a lone picture that an answer may take through the network, waiting included
+LEAST = 4  # pictures that may be under way in any case
 
 
 class Prepared(NamedTuple):
@@ -93,21 +94,21 @@ def prediction(
 
 
 def queue_length(model: Model, batch_size: int) -> int:
-    """How many pictures may wait so that the last one waits `WAITS` times as long as a lone one takes.
+    """How many pictures may be under way: so many that an answer takes `WAITS` lone passes, a batch at least.
 
-    Loads the network, and warms it up. Measured on grey pictures, so decoding is left out: at least 4, and
-    a batch.
+    Loads the network, and measures it on grey pictures; so decoding is left out.
     """
     size = model.preprocess.img_size
     grey = Prepared(np.zeros((3, size, size), np.float32), "")
 
     def seconds(n: int) -> float:
-        started = time.perf_counter()
-        answered(model, [grey] * n)
-        return time.perf_counter() - started
+        """Of a batch, median; the first one warms up."""
+        taken = []
+        for _ in range(1 + RUNS):
+            started = time.perf_counter()
+            answered(model, [grey] * n)
+            taken.append(time.perf_counter() - started)
+        return statistics.median(taken[1:])
 
-    for n in (1, batch_size):
-        seconds(n)
-    lone = statistics.median(seconds(1) for _ in range(LONE_RUNS))
-    each = statistics.median(seconds(batch_size) for _ in range(3)) / batch_size
-    return max(4, batch_size, int(WAITS * lone / each))
+    each = seconds(batch_size) / batch_size
+    return max(LEAST, batch_size, int(WAITS * seconds(1) / each))

@@ -36,6 +36,9 @@ UNREADABLE = {"not-an-image": 415, "unsupported": 415, "too-large": 413}
 
 SLOW_JSON = 5000  # probabilities in an answer that is written in a thread
 
+NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
+"""FastAPI would send traces, and the words of errors, where environment variables of OpenTelemetry say."""
+
 Result = TypeVar("Result")
 Top = Annotated[int | None, Query(ge=1, description=descriptions.TOP)]
 Coverage = Annotated[float | None, Query(gt=0, lt=1, description=descriptions.COVERAGE)]
@@ -240,6 +243,7 @@ def application(service: Service) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     add_routes(app, service)
     add_pages(app)

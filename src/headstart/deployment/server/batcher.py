@@ -1,17 +1,21 @@
 """Pictures of concurrent requests, computed together: decoded by threads, put through the network in batches.
 
-One thread runs the network. While it computes, what arrives is decoded and makes up the next batch; an idle
-network takes a lone picture at once, and waits (a few ms) only for pictures that are being decoded already.
+One thread runs the network. While it computes, what arrives is decoded and makes up the next batch, which it
+takes itself, without waiting for the event loop. An idle network takes a lone picture at once, and waits (a
+few ms) only for pictures that are being decoded already.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from headstart.deployment.server.refusals import busy, draining
 
@@ -23,10 +27,21 @@ Answer = TypeVar("Answer")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, eq=False)
+class Promise:
+    """An outcome to come, for a request on an event loop."""
+
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def dropped(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.future.done()
+
+
 class Batcher(Generic[Item, Ready, Answer]):
     """Answers items in order, in batches that cross requests.
-
-    Used on one event loop; `close` ends its threads.
 
     Args:
         prepare: Of one item, in a thread of its own; what it raises is the outcome of this item alone.
@@ -36,7 +51,7 @@ class Batcher(Generic[Item, Ready, Answer]):
         queue: Items that may be under way before others are refused; a request is taken or refused whole.
         workers: Threads that prepare.
         wait: Seconds that an idle network waits for items being prepared.
-        on_batch: Called with the size of every batch.
+        on_batch: Called with the size of every batch, in the thread of the network.
     """
 
     def __init__(
@@ -56,13 +71,15 @@ class Batcher(Generic[Item, Ready, Answer]):
         self._queue = queue
         self._wait = wait
         self._on_batch = on_batch
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._ready: deque[tuple[Ready, asyncio.Future[Answer]]] = deque()
+        self._changed = threading.Condition()  # guards the next four
+        self._ready: deque[tuple[Ready, Promise]] = deque()
+        self._errands: deque[tuple[Callable[[], Any], Promise]] = deque()
         self._preparing = 0
-        self._changed = asyncio.Event()
+        self._ended = False
         self._closed = False
-        self._loop: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._network = threading.Thread(target=self._run, name="network", daemon=True)
+        self._network.start()
         self.pending = 0
         """Items taken and not answered yet."""
 
@@ -86,17 +103,13 @@ class Batcher(Generic[Item, Ready, Answer]):
             Refusal: as `check`.
         """
         with self._taken(len(items)):
-            tasks = [asyncio.ensure_future(self._one(item)) for item in items]
-            try:
-                outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-            except asyncio.CancelledError:
-                for task in tasks:
-                    task.cancel()
-                raise
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
-                raise outcome
-        return outcomes  # type: ignore[return-value]
+            promises = [self._promise() for _ in items]
+            with self._changed:
+                self._preparing += len(items)
+            for item, promise in zip(items, promises, strict=True):
+                self._threads.submit(self._prepared, item, promise)
+            outcomes = await asyncio.gather(*(one.future for one in promises), return_exceptions=True)
+        return [one for one in outcomes if not isinstance(one, BaseException) or isinstance(one, Exception)]
 
     async def alone(self, function: Callable[[], Result]) -> Result:
         """Something else that needs the network, in its thread, between two batches.
@@ -105,77 +118,91 @@ class Batcher(Generic[Item, Ready, Answer]):
             Refusal: as `check`; and what the function raises.
         """
         with self._taken(1):
-            return await asyncio.get_running_loop().run_in_executor(self._network, function)
+            promise = self._promise()
+            with self._changed:
+                self._errands.append((function, promise))
+                self._changed.notify()
+            result: Result = await promise.future
+        return result
 
     async def close(self) -> None:
-        """Takes nothing more; returns when all that was taken is answered."""
+        """Takes nothing more; returns when all that was taken is answered, and its threads have ended."""
         self._closed = True
         while self.pending:
-            self._changed.set()
             await asyncio.sleep(0.01)
-        if self._loop is not None:
-            self._loop.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._loop
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        await asyncio.to_thread(self._network.join)
         self._threads.shutdown(cancel_futures=True)
-        self._network.shutdown(cancel_futures=True)
 
     @contextlib.contextmanager
     def _taken(self, n: int) -> Iterator[None]:
         self.check()
         self.pending += n
-        if self._loop is None:
-            self._loop = asyncio.ensure_future(self._batches())
         try:
             yield
         finally:
             self.pending -= n
 
-    async def _one(self, item: Item) -> Answer:
+    def _promise(self) -> Promise:
         loop = asyncio.get_running_loop()
-        self._preparing += 1
-        try:
-            ready = await loop.run_in_executor(self._threads, self._prepare, item)
-        finally:
+        return Promise(loop.create_future(), loop)
+
+    # --- in the threads that prepare ---
+
+    def _prepared(self, item: Item, promise: Promise) -> None:
+        entry, fault = None, None
+        if not promise.dropped:
+            try:
+                entry = (self._prepare(item), promise)
+            except Exception as error:
+                fault = error
+        with self._changed:
             self._preparing -= 1
-            self._changed.set()
-        answer: asyncio.Future[Answer] = loop.create_future()
-        self._ready.append((ready, answer))
-        return await answer
+            if entry is not None:
+                self._ready.append(entry)
+            self._changed.notify()
+        if fault is not None:
+            settle([(promise, fault)])
 
-    async def _batches(self) -> None:
-        loop = asyncio.get_running_loop()
+    # --- in the thread of the network ---
+
+    def _run(self) -> None:
         while True:
-            await self._collected()
-            batch: list[tuple[Ready, asyncio.Future[Answer]]] = []
-            while self._ready and len(batch) < self._batch_size:
-                entry = self._ready.popleft()
-                if not entry[1].done():  # its request has been given up
-                    batch.append(entry)
-            if not batch:
-                continue
-            self._on_batch(len(batch))
-            outcomes = await loop.run_in_executor(self._network, self._computed, [r for r, _ in batch])
-            for (_, answer), outcome in zip(batch, outcomes, strict=True):
-                if answer.done():
-                    continue
-                if isinstance(outcome, Exception):
-                    answer.set_exception(outcome)
-                else:
-                    answer.set_result(outcome)
+            errands, batch = self._next()
+            if not errands and not batch:
+                return
+            for function, promise in errands:
+                outcome: Any
+                try:
+                    outcome = function()
+                except Exception as error:
+                    outcome = error
+                settle([(promise, outcome)])
+            waited_for = [(ready, promise) for ready, promise in batch if not promise.dropped]
+            if waited_for:
+                self._on_batch(len(waited_for))
+                outcomes = self._computed([ready for ready, _ in waited_for])
+                settle([(promise, one) for (_, promise), one in zip(waited_for, outcomes, strict=True)])
 
-    async def _collected(self) -> None:
-        """Returns when a batch should be computed."""
-        while not self._ready:
-            await self._change()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._wait):
-                while self._preparing and len(self._ready) < self._batch_size:
-                    await self._change()
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+    def _next(self) -> tuple[list[tuple[Callable[[], Any], Promise]], list[tuple[Ready, Promise]]]:
+        """What is to be computed now; nothing at the end."""
+        with self._changed:
+            while not (self._ready or self._errands or self._ended):
+                self._changed.wait()
+            last = time.monotonic() + self._wait
+            while (
+                self._preparing
+                and not self._errands
+                and len(self._ready) < self._batch_size
+                and (left := last - time.monotonic()) > 0
+            ):
+                self._changed.wait(left)
+            errands = list(self._errands)
+            self._errands.clear()
+            size = min(self._batch_size, len(self._ready))
+            return errands, [self._ready.popleft() for _ in range(size)]
 
     def _computed(self, batch: list[Ready]) -> Sequence[Answer | Exception]:
         try:
@@ -187,3 +214,20 @@ class Batcher(Generic[Item, Ready, Answer]):
             if len(batch) == 1:
                 return [error]
         return [outcome for one in batch for outcome in self._computed([one])]
+
+
+def settle(outcomes: Sequence[tuple[Promise, Any]]) -> None:
+    """Tells those who wait, from any thread."""
+
+    def tell() -> None:
+        for promise, outcome in outcomes:
+            if promise.dropped:
+                continue
+            if isinstance(outcome, Exception):
+                promise.future.set_exception(outcome)
+            else:
+                promise.future.set_result(outcome)
+
+    if outcomes:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and all who waited
+            outcomes[0][0].loop.call_soon_threadsafe(tell)

@@ -27,6 +27,7 @@ TOKEN_LETTERS = 16
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 ROUTES = ("/predict", "/explain", "/health", "/metadata", "/metrics")
 HEAD_BYTES = 16_384  # of a request
+KEEP_ALIVE_SECONDS = 30  # that a connection may be idle
 
 
 class Server(uvicorn.Server):
@@ -191,7 +192,7 @@ def run_server(model: Model, settings: ServeSettings, told: Callable[[str], obje
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=5,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=HEAD_BYTES,
         )

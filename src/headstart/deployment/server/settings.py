@@ -34,8 +34,8 @@ class ServeSettings:
     """Pictures per forward pass, at most."""
 
     queue: int | None = None
-    """Pictures that may wait before requests are answered with 429. Default: so many that the last one waits
-    three times as long as a lone one takes, measured at the start."""
+    """Pictures that may be under way before requests are answered with 429. Default: so many that an answer
+    takes three passes of a lone picture through the network, measured at the start; a batch at least."""
 
     workers: int | None = None
     """Threads that decode. Default: one for each core."""

@@ -359,6 +359,13 @@ def test_no_bytes_make_the_server_fail(ask, drawn_picture, head, rest, name, at,
                 json.loads(response.content)["error"]["code"]
 
 
+def test_nothing_is_sent_to_where_variables_of_opentelemetry_say(ask, monkeypatch) -> None:
+    fastapi = pytest.importorskip("fastapi", minversion="0.160")
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    assert fastapi.FastAPI()._telemetry["auto_configure"] and fastapi.FastAPI()._telemetry["tracing"]
+    assert not any(application(ask.service)._telemetry.values())
+
+
 def test_a_lone_picture_that_cannot_be_read_keeps_its_kind() -> None:
     assert module.unreadable(UnreadableImage("too-small", "tiny")).status == 422
     assert module.unreadable(UnreadableImage("unsupported", "strange")).status == 415
