@@ -61,11 +61,9 @@ def served_run(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     return headstart.train(root / "shapes", output=root / "runs", **tiny)
 
 
-def started(
-    run: headstart.Run, place: Path, program: tuple[str, ...], *flags: str, **variables: str
-) -> Iterator[str]:
+def started(run: Path, place: Path, program: tuple[str, ...], *flags: str, **variables: str) -> Iterator[str]:
     """The address of a server, until the test ends; what it prints must be no fault."""
-    words = [sys.executable, *program, "serve", str(run.path), "--port", "0", "--json", *flags]
+    words = [sys.executable, *program, "serve", str(run), "--port", "0", "--json", *flags]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HEADSTART_HOME": str(place), **variables}
     with open(place / "log", "wb") as log:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, env=environment)
@@ -85,14 +83,17 @@ def started(
 @pytest.fixture(scope="session")
 def server(served_run: headstart.Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """With tight limits."""
-    yield from started(served_run, tmp_path_factory.mktemp("place"), ("-m", "headstart"), *LIMITS)
+    yield from started(served_run.path, tmp_path_factory.mktemp("place"), ("-m", "headstart"), *LIMITS)
 
 
 @pytest.fixture(scope="session")
 def poor_server(served_run: headstart.Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """With a token, and without the package that draws heat maps."""
+    """With a token, a class that must not be missed, and without the package that draws heat maps."""
     place = tmp_path_factory.mktemp("place")
-    yield from started(served_run, place, ("-c", NOT_DRAWABLE), HEADSTART_TOKEN=TOKEN)
+    card = shutil.copytree(served_run.path, place / "run") / "model" / "model.json"
+    favoured = {"class": "rings", "recall": 0.9, "threshold": 0.0, "n": 50, "interval_95": [0.8, 1.0]}
+    card.write_text(json.dumps({**json.loads(card.read_bytes()), "min_recall": favoured}), encoding="utf-8")
+    yield from started(place / "run", place, ("-c", NOT_DRAWABLE), HEADSTART_TOKEN=TOKEN)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from shapes import KINDS, draw  # noqa: E402
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Seven good pictures of 0.6 MB, and a broken one between them."""
+    """Seven good pictures of 0.6 MB, a broken one between them, and a file of words at the end."""
     root = tmp_path_factory.mktemp("new")
     files = []
     for number in range(7):
@@ -46,7 +46,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         assert 500_000 < files[-1].stat().st_size < 1_000_000
     broken = root / "2-broken.png"
     broken.write_bytes(files[0].read_bytes()[:5000])
-    return [*files[:3], broken, *files[3:]]
+    words = root / "words.png"
+    words.write_text("no picture", encoding="utf-8")
+    return [*files[:3], broken, *files[3:], words]
 
 
 def test_chosen_pictures_get_the_answers_of_predict(
@@ -258,25 +260,29 @@ def test_a_busy_server_is_asked_again_when_it_says(open_page: Opened, server: st
 
 
 def test_a_cancelled_upload_can_be_taken_up_again_and_cleared(
-    open_page: Opened, pictures: list[Path]
+    open_page: Opened, pictures: list[Path], tmp_path: Path
 ) -> None:
     page = open_page(forgiven=("ERR_INTERNET_DISCONNECTED",))
     page.context.set_offline(True)
-    choose(page, *pictures[:3])
+    gone = tmp_path / "gone.png"
+    gone.write_bytes(small())
+    choose(page, gone, *pictures[:2])
     expect(page.get_by_role("alert").first).to_contain_text("The server does not answer.")
     assert page.locator(".card.error").count() == 3
     page.context.set_offline(False)
+    gone.unlink()
     page.get_by_role("button", name="Try again", exact=True).click()
     finished(page, 3)
-    assert page.locator(".card.error").count() == 0
+    expect(page.locator(".card.error")).to_have_count(1)
+    expect(page.locator(".card.error")).to_contain_text("The browser cannot read the file")
     page.evaluate(
         """() => { const cancel = document.getElementById('cancel');
         new MutationObserver(() => { if (!cancel.hidden) cancel.click(); })
             .observe(cancel, {attributes: true}); }"""
     )
     choose(page, *pictures[4:6])
-    expect(page.locator(".card.error")).to_have_count(2)
-    expect(page.locator(".card.error").first).to_contain_text("Not sent")
+    expect(page.locator(".card.error")).to_have_count(3)
+    expect(page.locator(".card.error").last).to_contain_text("Not sent")
     expect(page.get_by_role("button", name="Try 2 pictures again")).to_be_visible()
     assert [row["status"] for row in table(page)][3:] == ["not-sent: Cancelled."] * 2
     page.get_by_role("button", name="Clear").click()
@@ -297,9 +303,12 @@ def test_a_token_is_asked_for_and_kept_in_memory_only(open_page: Opened, poor_se
     field.fill(TOKEN)
     dialog.get_by_role("button", name="Go on").click()
     expect(page.locator("#classes li")).to_have_count(3)
-    choose(page, given("one.png", small()))
+    choose(page, given("one.png", small("dots")))
     card = finished(page, 1)
     assert card.locator(".bars li").count() == 3
+    assert card.locator(".bars .name").first.inner_text() == CLASSES[0]
+    expect(card.get_by_role("heading")).to_have_text("rings")
+    expect(card).to_contain_text("“rings” must not be missed")
     assert card.get_by_role("button").count() == 0  # this server draws no heat maps, and says so
     expect(page.locator("#limits")).to_contain_text("Heat maps of where the model looks are not available")
     kept = page.evaluate(

@@ -10,7 +10,7 @@ let numbers = 0;
 
 /** Why there is no answer, in words; what the server says is English. */
 export function reasonOf(item) {
-  if (item.row) return item.row.reason.replace(`${item.row.status.replace("-", " ")}: `, "");
+  if (item.row) return item.row.reason.replace(`${item.row.status.replaceAll("-", " ")}: `, "");
   if (item.why?.key) {
     const { pixels } = item.why.values;
     return say(item.why.key, { ...item.why.values, ...(pixels && { limit: millions(pixels) }) });
