@@ -2,12 +2,16 @@
 
 python docs/images/leaves.py             draw, train, and renew the figures beside this file
 python docs/images/leaves.py report      renew the picture of a report alone; needs Chromium
+python docs/images/leaves.py page        renew that of the page of `headstart serve` alone; needs Chromium
 python docs/images/leaves.py draw DIR N  only draw: DIR/healthy and DIR/spotted, N pictures each
 """
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +22,8 @@ from PIL import Image, ImageDraw
 CLASSES = ("healthy", "spotted")
 SIZES = ((160, 120), (120, 160), (150, 150))
 HERE = Path(__file__).parent
+FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
+<include ignore_missing="yes">/etc/fonts/fonts.conf</include><dir>{folder}</dir></fontconfig>"""
 
 
 def draw(folder: Path, classes: tuple[str, ...] = CLASSES, n: int = 12, first: int = 1) -> None:
@@ -104,11 +110,49 @@ def renew_report() -> None:
         shrink(picture, HERE / "leaves-report.png")
 
 
-def shrink(source: Path, target: Path) -> None:
-    """A picture at most 900 pixels wide, in 128 colours: the pages load quickly."""
+def renew_page() -> None:
+    """Serves a probe; photographs the page with new leaves, and something else, on it."""
+    from playwright.sync_api import sync_playwright
+
+    import headstart
+
+    with tempfile.TemporaryDirectory() as work, sync_playwright() as started:
+        leaves, new, picture = Path(work) / "leaves", Path(work) / "new", Path(work) / "page.png"
+        draw(leaves, n=150)
+        run = headstart.train(leaves, strategy="probe", output=Path(work) / "runs")
+        new.mkdir()
+        for number, spotted in enumerate((True, False, True), start=1):
+            leaf(spotted, 900 + number).save(new / f"leaf-{number}.jpg", quality=92)
+        ball = Image.new("RGB", (160, 120), (40, 60, 150))
+        ImageDraw.Draw(ball).ellipse((45, 25, 115, 95), fill=(240, 120, 30))
+        ball.save(new / "something-else.jpg", quality=92)
+        fonts = Path(work) / "fonts.conf"  # with the Chinese letters that headstart has
+        fonts.write_text(FONTS.format(folder=Path(headstart.__file__).parent / "assets" / "fonts"))
+        command = [sys.executable, "-m", "headstart", "serve", str(run.path), "--port", "0", "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            browser = started.chromium.launch(
+                executable_path=shutil.which("chromium"),
+                args=["--no-sandbox"],
+                env={**os.environ, "FONTCONFIG_FILE": str(fonts)},
+            )
+            page = browser.new_page(viewport={"width": 1040, "height": 700}, color_scheme="light")
+            page.goto(json.loads(server.stdout.readline())["url"])
+            page.set_input_files("#files", sorted(new.iterdir()))
+            page.locator(".heat button").first.click()
+            page.wait_for_selector(".heat .hint:not(:empty)")
+            page.mouse.move(0, 0)
+            page.screenshot(path=picture, full_page=True)
+            browser.close()
+            server.terminate()
+        shrink(picture, HERE / "leaves-page.png", colours=256)
+
+
+def shrink(source: Path, target: Path, colours: int = 128) -> None:
+    """A picture at most 900 pixels wide, in few colours: the pages load quickly."""
     picture = Image.open(source).convert("RGB")
     picture.thumbnail((900, 1200), Image.Resampling.LANCZOS)
-    picture.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
+    picture.quantize(colours, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 if __name__ == "__main__":
@@ -116,5 +160,7 @@ if __name__ == "__main__":
         draw(Path(sys.argv[2]), n=int(sys.argv[3]))
     elif sys.argv[1:2] == ["report"]:
         renew_report()
+    elif sys.argv[1:2] == ["page"]:
+        renew_page()
     else:
         renew_figures()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from browser.contrast import WEAK_TEXTS
 from headstart.evaluation.evaluate import summary
 from headstart.evaluation.predictions import Predictions
 from headstart.evaluation.report import write_report
@@ -97,31 +98,7 @@ def test_every_text_can_be_read(opened: Opened, scheme: str) -> None:
     page = opened(viewport=DESKTOP, color_scheme=scheme)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(246, 247, 248)") == (scheme == "light")
-    weak = page.evaluate(
-        """() => {
-        const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
-        const paint = colours => { canvas.clearRect(0, 0, 1, 1);
-            for (const c of colours) { canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1); }
-            return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); };
-        const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-        const light = rgb => rgb.map(v => linear(v / 255))
-            .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-        const found = [];
-        const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-        while (walker.nextNode()) {
-            const element = walker.currentNode.parentElement;
-            if (!walker.currentNode.data.trim() || !element.getClientRects().length) continue;
-            const behind = [];
-            for (let e = element; e; e = e.parentElement) behind.unshift(getComputedStyle(e).backgroundColor);
-            const style = getComputedStyle(element);
-            const ground = paint(behind), ink = element instanceof SVGElement ? style.fill : style.color;
-            const [a, b] = [light(ground), light(paint([...behind, ink]))].sort((x, y) => y - x);
-            const ratio = (a + .05) / (b + .05);
-            if (ratio < 4.5) found.push(`${ratio.toFixed(2)} ${walker.currentNode.data.trim().slice(0, 40)}`);
-        }
-        return found; }"""
-    )
-    assert weak == []
+    assert page.evaluate(WEAK_TEXTS) == []
 
 
 def test_a_cell_opens_its_pictures_by_keyboard(opened: Opened) -> None:
