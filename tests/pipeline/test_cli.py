@@ -17,7 +17,7 @@ from headstart.cli import app
 from headstart.data.views import Views
 
 COMMANDS = ("train", "tune", "evaluate", "val", "predict", "show", "check", "models", "fetch", "demo")
-COMMANDS += ("report", "suspects", "threshold", "compare", "explain", "export")
+COMMANDS += ("report", "suspects", "threshold", "compare", "explain", "export", "serve")
 
 
 def python(surroundings: dict[str, str], *words: str, **more: str) -> subprocess.CompletedProcess[str]:
