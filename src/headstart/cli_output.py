@@ -7,23 +7,27 @@ import traceback
 from typing import Any
 
 from headstart import launch
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, one_line
+
+STEERING = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+"""Letters that steer some terminals, and that JSON would show as they are."""
 
 
 def show_json(value: Any) -> None:
     import json
 
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False).translate(STEERING)
     print(text if printable(text) else json.dumps(value, allow_nan=False))
 
 
 def print_result(value: Any, *, as_json: bool) -> None:
+    text = str(value)
     if as_json:
         show_json(value)
-    elif printable(str(value)):
-        print(value)
-    else:
-        print(str(value).encode("ascii", "backslashreplace").decode())
+        return
+    if sys.stdout.isatty():  # a script gets a name as it is
+        text = "\n".join(map(one_line, text.split("\n")))
+    print(text if printable(text) else text.encode("ascii", "backslashreplace").decode())
 
 
 def printable(text: str) -> bool:

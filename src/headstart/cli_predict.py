@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from headstart.cli_input import Json
 from headstart.cli_output import say, show_json
-from headstart.errors import UsageError
+from headstart.errors import UsageError, one_line
 
 
 def predict(
@@ -76,6 +76,6 @@ def predict(
         show_json({"output": str(output), **counts.to_dict()})
     elif output is not None:
         flagged = f"; {counts.unknown} flagged as unknown" * (model.detector is not None)
-        named = ", ".join(f"{n} {name}" for name, n in counts.by_class.items())
+        named = ", ".join(f"{n} {one_line(name)}" for name, n in counts.by_class.items())
         say(f"{output}: {counts.rows} rows, {named}{flagged}")
     return 1 if counts.failed and (strict or not counts.ok) else 0

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from headstart.errors import one_line
 from headstart.storage import storage_errors
 
 PLAIN_INTERVAL = 10.0  # seconds between plain progress lines
@@ -22,7 +23,8 @@ _quiet = False
 
 
 def say(line: str = "") -> None:
-    """Prints a line, and keeps it in the run's ``log.txt``."""
+    """Prints a line, and keeps it in the run's ``log.txt``; codes that steer a terminal are written out."""
+    line = "\n".join(map(one_line, line.split("\n")))
     if not _quiet:
         print(line, file=sys.stderr, flush=True)
     if _log is not None:

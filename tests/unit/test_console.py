@@ -131,3 +131,12 @@ def test_a_table_without_rows() -> None:
 def test_counted() -> None:
     assert console.counted(1, "picture", "pictures") == "1 picture"
     assert console.counted(12345, "picture", "pictures") == "12,345 pictures"
+
+
+def test_names_do_not_steer_the_terminal_or_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with console.logged_to(tmp_path / "log"):
+        console.say("a\x1b[2Jb\rc\x9b1m\nbelow")
+    assert capsys.readouterr().err == "a\\x1b[2Jb\\rc\\x9b1m\nbelow\n"
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "a\\x1b[2Jb\\rc\\x9b1m\nbelow\n"

@@ -64,6 +64,8 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.img_size < 1 or self.resize < 1:
             raise ValueError(f"img_size {self.img_size} and resize {self.resize} must be at least 1 pixel")
+        if max(self.img_size, self.resize) ** 2 > MAX_RESIZED_PIXELS:
+            raise ValueError(f"img_size {self.img_size} and resize {self.resize} do not fit into memory")
         if self.interpolation not in RESAMPLING:
             raise ValueError(f"interpolation {self.interpolation!r} is not bilinear or bicubic")
         if self.fit not in ("crop", "squash", "pad"):

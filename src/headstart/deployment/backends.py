@@ -17,10 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.data.decoding import available_cpus
-from headstart.deployment.onnx_file import FEATURES, INPUT, LOGITS, card_of, opened_session
+from headstart.deployment.onnx_check import ForeignGraphError
+from headstart.deployment.onnx_file import (
+    FEATURES,
+    INPUT,
+    LOGITS,
+    card_of,
+    misfits,
+    opened_session,
+    read_model,
+)
 from headstart.errors import ConfigError, ModelError
 from headstart.model.answers import Answers, finite
-from headstart.model.card import EXPORT, EXPORTED, Card, card_entries, migrated
+from headstart.model.card import EXPORT, EXPORTED, NO_CARD, Card, card_entries, migrated
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
     from headstart.model.classifier import Classifier
 
 BackendName = Literal["auto", "onnx", "torch"]
+
+EXPORT_AGAIN = "Give the folder of a run, or the model/model.onnx that `headstart export RUN` wrote."
 
 Pictures = NDArray[np.float32]
 
@@ -149,28 +160,37 @@ def session_of(folder: Path, card: Card) -> InferenceSession:
         reason = f"the card does not tell of this {EXPORTED}" if there else "it was not exported"
         raise NoExportError(reason, there=there)
     try:
-        data = path.read_bytes()
+        data = read_model(path)
+    except ForeignGraphError as error:
+        raise NoExportError(f"{EXPORTED} is not used: {error}", there=True) from error
     except OSError as error:
         raise NoExportError(
             f"{EXPORTED} cannot be read: {error.strerror or error}", there=path.exists()
         ) from error
     if hashlib.sha256(data).hexdigest() != expected:
         raise NoExportError(f"{EXPORTED} is damaged, or not the one that was exported", there=True)
-    return _started(data)
+    session = _started(data)
+    with card_entries(folder):
+        if faults := misfits(session, card):
+            raise NoExportError(f"{EXPORTED} does not belong to its card: {'; '.join(faults)}", there=True)
+    return session
 
 
-def _started(model: Path | bytes) -> InferenceSession:
+def _started(model: bytes) -> InferenceSession:
     """A session with one thread; see `OnnxBackend`.
 
     Raises:
-        NoExportError: onnxruntime is not installed, or cannot use the file.
+        NoExportError: onnxruntime is not installed, or cannot use the file, or no export could have
+            written it.
     """
     try:
         return opened_session(model, threads=1)
+    except ForeignGraphError as error:
+        raise NoExportError(f"{EXPORTED} is not used: {error}", there=True) from error
     except ImportError as error:
         raise NoExportError(f"onnxruntime cannot be imported: {error}", there=True) from error
     except Exception as error:  # onnxruntime has a dozen kinds, in no tree
-        reason = str(error).strip().splitlines()[0][:300]
+        reason = first_line(error)
         raise NoExportError(f"onnxruntime cannot use {EXPORTED}: {reason}", there=True) from error
 
 
@@ -178,20 +198,56 @@ def lone_file(path: Path) -> tuple[InferenceSession, Card]:
     """An exported model apart from its bundle, and the card that it brings along.
 
     Raises:
-        ModelError: HS-PREDICT-042, it is none, or damaged; HS-MODEL-013, made by a later headstart.
+        ModelError: HS-PREDICT-042, it is none, or damaged; HS-MODEL-013, made by a later headstart;
+            HS-PREDICT-070, no export could have written it; HS-PREDICT-071, its card is not that of its
+            network.
     """
     try:
-        session = _started(path)
-        card = migrated(card_of(session), path)
-    except (NoExportError, KeyError, ValueError, TypeError) as error:
-        reason = str(error) if isinstance(error, NoExportError) else "it holds no card of headstart"
+        session = opened_session(path, threads=1)
+    except ForeignGraphError as error:
+        if error.damaged:
+            raise no_model(path, str(error)) from error
         raise ModelError(
-            "HS-PREDICT-042",
-            f"This file cannot be predicted with: {reason}.",
+            "HS-PREDICT-070",
+            "This file is not run: it is not one that `headstart export` writes.",
             where=path,
-            fix="Give the folder of a run, or the model/model.onnx that `headstart export RUN` wrote.",
+            details=error.faults,
+            fix=EXPORT_AGAIN,
         ) from error
+    except OSError as error:
+        raise no_model(path, str(error.strerror or error)) from error
+    except ImportError as error:
+        raise no_model(path, f"onnxruntime cannot be imported: {error}") from error
+    except Exception as error:  # onnxruntime has a dozen kinds, in no tree
+        raise no_model(path, f"onnxruntime cannot use it: {first_line(error)}") from error
+    try:
+        card = migrated(card_of(session), path)
+        faults = misfits(session, card)
+    except NO_CARD as error:
+        raise no_model(path, "it holds no card of headstart") from error
+    if faults:
+        raise ModelError(
+            "HS-PREDICT-071",
+            "The card in this file is not that of its network.",
+            where=path,
+            details=faults,
+            fix=EXPORT_AGAIN,
+        )
     return session, card
+
+
+def no_model(path: Path, reason: str) -> ModelError:
+    return ModelError(
+        "HS-PREDICT-042",
+        f"This file cannot be predicted with: {reason}.",
+        where=path,
+        fix=EXPORT_AGAIN,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Of what a library says, as much as is read."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def refused_device(device: str) -> ConfigError:

@@ -14,17 +14,32 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headstart.data.decoding import available_cpus
+from headstart.deployment import onnx_check
 from headstart.evaluation.unknown import ENTRY as UNKNOWN
-from headstart.model.card import EXPORT, Card
+from headstart.evaluation.unknown import FILE as UNKNOWN_FILE
+from headstart.model.card import EXPORT, Card, class_names
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["FEATURES", "INPUT", "KEY", "LOGITS", "Precision", "card_of", "opened_session", "portable_card"]
+__all__ = [
+    "FEATURES",
+    "INPUT",
+    "KEY",
+    "LOGITS",
+    "Precision",
+    "card_of",
+    "misfits",
+    "opened_session",
+    "portable_card",
+    "read_model",
+]
 
 Precision = Literal["fp32", "fp16", "int8"]
 INPUT = "pixels"
@@ -46,18 +61,40 @@ def portable_card(folder: Path, card: Card, entry: dict[str, Any]) -> Card:
     """
     portable = {**card, EXPORT: entry}
     if unknown := card.get(UNKNOWN):
-        data = (folder / unknown["file"]).read_bytes()
+        data = (folder / UNKNOWN_FILE).read_bytes()  # never a name that the card gives
         portable[UNKNOWN] = {**unknown, "base64": base64.b64encode(data).decode("ascii")}
     return portable
 
 
+def read_model(path: Path) -> bytes:
+    """The bytes of an exported model, once: what is checked is what runs.
+
+    Raises:
+        OSError: It cannot be read.
+        ForeignGraphError: It is no file, or larger than ONNX files are.
+    """
+    with open(path, "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise onnx_check.ForeignGraphError(["it is no file"])
+        if facts.st_size >= onnx_check.LARGEST_FILE:
+            raise onnx_check.ForeignGraphError(["it has 2 GiB or more, which no ONNX file has"])
+        return file.read(onnx_check.LARGEST_FILE)
+
+
 def opened_session(model: Path | bytes, threads: int | None = None) -> InferenceSession:
-    """The graph of an exported model, on the processor.
+    """The graph of an exported model, on the processor; onnxruntime sees no graph that no export writes.
 
     Args:
         model: The file, or its bytes.
         threads: Default: one for each core that this process may use.
+
+    Raises:
+        OSError: The file cannot be read.
+        ForeignGraphError: As `headstart.deployment.onnx_check.checked`.
     """
+    data = model if isinstance(model, bytes) else read_model(model)
+    onnx_check.checked(data, inputs=INPUT, outputs=(LOGITS, FEATURES))
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -65,9 +102,8 @@ def opened_session(model: Path | bytes, threads: int | None = None) -> Inference
     options.log_severity_level = 3
     # Threads that wait in a loop take the cores from those that decode (decision 21).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(
-        model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
-    )
+    # From bytes: a path would let it look for further files beside that one.
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def card_of(session: InferenceSession) -> Card:
@@ -79,3 +115,18 @@ def card_of(session: InferenceSession) -> Card:
     """
     card: Card = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
     return card
+
+
+def misfits(session: InferenceSession, card: Card) -> list[str]:
+    """What a card says otherwise than the graph beside it.
+
+    Raises:
+        ValueError, KeyError, TypeError: The card makes no sense.
+    """
+    found = []
+    classes, side = len(class_names(card)), int(card["preprocess"]["img_size"])
+    if (length := session.get_outputs()[0].shape[1]) != classes:
+        found.append(f"the card has {classes} classes, the network answers with {length}")
+    if (pixels := session.get_inputs()[0].shape[2]) != side:
+        found.append(f"the card gives pictures of {side} pixels a side, the network takes {pixels}")
+    return found

@@ -10,6 +10,7 @@ Loading reads the model card only; onnxruntime or torch is imported with the fir
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,6 +54,7 @@ from headstart.model.card import (
     MODEL_FOLDER,
     card_entries,
     card_path,
+    class_names,
     has_model,
     read_card,
 )
@@ -97,12 +99,15 @@ class Model:
         else:
             self.card = read_card(folder)
         with card_entries(folder):
-            self.classes: tuple[str, ...] = tuple(self.card["classes"])
+            self.classes = class_names(self.card)
             self.preprocess = Preprocess.from_dict(self.card["preprocess"])
             self.temperature = float(self.card.get("temperature", 1.0))
+            if not 0 < self.temperature < math.inf:
+                raise ValueError(f"its temperature is {self.temperature}")
             self.least_recall = LeastRecall.from_card(self.card)
             self.costs = Costs.from_card(self.card)
             self.detector = load_detector(folder, self.card)
+            self._precision = str((self.card.get(EXPORT) or {}).get("precision", "fp32"))
         self._network: Classifier | None = None
         self._backend: Backend | None = None
         self._lock = threading.RLock()
@@ -126,7 +131,7 @@ class Model:
         if self._asked != "torch":
             try:
                 session = self._session or session_of(self.folder, self.card)
-                return OnnxBackend(session, str((self.card.get(EXPORT) or {}).get("precision", "fp32")))
+                return OnnxBackend(session, self._precision)
             except NoExportError as error:
                 if self._asked == "onnx":
                     raise unusable(str(error), self.folder) from error

@@ -17,7 +17,16 @@ from headstart.data.images import RANGE_GUESSED
 from headstart.deployment.decision import Sets
 from headstart.deployment.predict import BATCH_SIZE, OK, Model, Prediction, remarks
 from headstart.deployment.sources import CLIPPED, Inputs, Shard, Source, Walk
-from headstart.deployment.table_formats import Cell, Cells, Column, Csv, Format, Parquet, format_of
+from headstart.deployment.table_formats import (
+    Cell,
+    Cells,
+    Column,
+    Csv,
+    Format,
+    Parquet,
+    ShownCsv,
+    format_of,
+)
 from headstart.deployment.table_resume import Kept, begun, other_table, partial_of, same, table_file
 from headstart.errors import ConfigError, UsageError
 from headstart.evaluation.costs import ASK
@@ -287,32 +296,33 @@ def _opened(
     """The table, to be written to; see `table_file`."""
     if target is None:
         sys.stdout.flush()
-        table = Csv(getattr(sys.stdout, "buffer", sys.stdout), columns)  # or a stand-in that takes text only
+        form = ShownCsv if sys.stdout.isatty() else Csv
+        table = form(getattr(sys.stdout, "buffer", sys.stdout), columns)  # or a stand-in that takes text only
         table.header()
         try:
             yield table
         finally:
             table.close()
         return
-    partial, form = partial_of(target), format_of(target)
+    partial, asked = partial_of(target), format_of(target)
     if before is None and partial.is_file():
         say(f"{partial}, which an interrupted command left, is replaced: --resume would go on with it")
     begun_here = False
     try:
         with storage_errors(target), table_file(target, before) as file:
             begun_here = True
-            rows: Format = form(file, columns)
+            rows: Format = asked(file, columns)
             if before is None or not before[1].end:
                 rows.header()
             try:
                 yield rows
                 rows.close()
             except BaseException:
-                if form is not Parquet:
+                if asked is not Parquet:
                     with contextlib.suppress(OSError):
                         rows.flush()
                 raise
     except BaseException:
-        if begun_here and form is not Parquet:
+        if begun_here and asked is not Parquet:
             say(f"what was predicted so far is in {partial}: --resume goes on with it")
         raise

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, Protocol
 
 from headstart.deployment.decision import SEPARATOR
-from headstart.errors import MissingExtraError, UsageError
+from headstart.errors import MissingExtraError, UsageError, one_line
 from headstart.evaluation.predictions import ENCODING_ERRORS, boolean_cell, number_cell
 from headstart.storage import csv_writer
 
@@ -103,6 +103,16 @@ class Csv:
                 yield place, tuple(_cell(c.kind, text) for c, text in zip(columns, row, strict=True))
         except (csv.Error, ValueError):  # not what was written here
             return
+
+
+class ShownCsv(Csv):
+    """For a terminal: names that would steer it are written out, as `ls` does. Not to be read back."""
+
+    def header(self) -> None:
+        self._writer.writerow(one_line(column.name) for column in self._columns)
+
+    def add(self, cells: Cells) -> None:
+        self._writer.writerow(one_line(_text(cell)) for cell in cells)
 
 
 class JsonLines:

@@ -13,6 +13,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable
+from html import escape
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from headstart.data.preprocess import Preprocess
 from headstart.errors import ModelError
+from headstart.evaluation.report import markdown
 from headstart.model.adapters import head_path
 from headstart.model.card import Card
 from headstart.model.classifier import Classifier
@@ -207,7 +209,7 @@ def readme(model: Classifier, card: Card, report: str) -> str:
             'processor = AutoImageProcessor.from_pretrained("FOLDER")',
             "```",
             "",
-            f"Classes, in the order of the outputs: {', '.join(model.classes)}.",
+            f"Classes, in the order of the outputs: {', '.join(escape(markdown(name), quote=False) for name in model.classes)}.",
             *(["", "Before the processor:", *limits] if limits else []),
             *(["", body.strip()] if body.strip() else []),
             "",

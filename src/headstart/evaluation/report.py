@@ -14,6 +14,7 @@ import numpy as np
 
 from headstart import metrics
 from headstart.data.page import filled
+from headstart.errors import one_line
 from headstart.evaluation.evaluate import WIDE
 from headstart.evaluation.predictions import NO_TRUTH
 from headstart.evaluation.report_card import calibration, card, costs, findings, made, robustness, section
@@ -74,7 +75,7 @@ def write_suspects(record: Record, path: Path, language: Language = "en") -> Non
 
 def markdown(text: object) -> str:
     """Text that Markdown shows as it is, on one line."""
-    line = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", " ".join(str(text).split()))
+    line = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", one_line(" ".join(str(text).split())))
     return re.sub(r"^([#+=-])", r"\\\1", line)  # what would begin a heading or a list
 
 

@@ -125,6 +125,17 @@ class Familiar:
             max(rest, NOISE),
         )
 
+    def is_whole(self) -> bool:
+        """Whether the shapes belong together, and all values are finite and no variance is 0."""
+        r, d = len(self.variances), self.means.shape[-1]
+        return (
+            (self.means.ndim, self.directions.shape, self.variances.ndim) == (2, (r, d), 1)
+            and len(self.means) > 0
+            and all(np.isfinite(one).all() for one in (self.means, self.directions, self.variances))
+            and bool((self.variances > 0).all())
+            and 0 < self.rest < math.inf
+        )
+
     def distances(self, features: Features) -> Floats:
         """Mahalanobis distance of each picture to the nearest class, float64 [n].
 
@@ -305,6 +316,7 @@ def load_detector(folder: Path, card: Card) -> Detector | None:
     Raises:
         ModelError: HS-PREDICT-030, the file is missing, damaged, or not the one that was saved.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     entry = card.get(ENTRY)
@@ -320,9 +332,11 @@ def load_detector(folder: Path, card: Card) -> Detector | None:
         familiar = Familiar(
             tensors["means"], tensors["directions"], tensors["variances"], float(tensors["rest"][0])
         )
+        if not familiar.is_whole():
+            raise ValueError("its tables do not belong together")
         facts = {name: value for name, value in entry.items() if name not in STORED}
         return Detector(familiar, float(facts.pop("threshold")), facts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ModelError(
             "HS-PREDICT-030",

@@ -17,6 +17,7 @@ from headstart.model.card import (
     Card,
     card_entries,
     card_text,
+    class_names,
     read_card,
     sha256,
 )
@@ -102,7 +103,7 @@ def load_bundle(folder: Path) -> tuple[Classifier, Card]:
             fix="Copy the whole model/ folder.",
         ) from error
     with card_entries(folder):
-        expected, backbone_card, classes = card["weights"]["sha256"], card["backbone"], tuple(card["classes"])
+        expected, backbone_card, classes = card["weights"]["sha256"], card["backbone"], class_names(card)
         source, img_size = SourceModel.from_dict(backbone_card), int(backbone_card["img_size"])
     if digest != expected:
         raise ModelError(
@@ -114,7 +115,7 @@ def load_bundle(folder: Path) -> tuple[Classifier, Card]:
         )
     tensors = load_file(path)
     rows = len(tensors["head.bias"]) if "head.bias" in tensors else len(classes)
-    if len(classes) != rows or len(set(classes)) != rows:
+    if len(classes) != rows:
         raise ModelError(
             "HS-MODEL-011",
             f"The card of the model cannot be used: its classes are not the {rows} of the weights.",

@@ -24,6 +24,9 @@ EXPORT = "onnx"
 
 Card = dict[str, Any]
 
+NO_CARD = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What reading something else than a card raises: nested without end, a version that is infinite, ..."""
+
 MIGRATIONS: dict[int, Callable[[Card], Card]] = {}
 """Format version -> a function that turns a card of that version into one of the next."""
 
@@ -41,7 +44,7 @@ def card_path(folder: Path) -> Path:
     """
     new = folder / NEXT
     if new.is_file():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, *NO_CARD):
             card = json.loads(new.read_text(encoding="utf-8"))
             files = {WEIGHTS: card["weights"], **({EXPORTED: card[EXPORT]} if card.get(EXPORT) else {})}
             if all(entry["sha256"] == sha256(folder / name) for name, entry in files.items()):
@@ -64,13 +67,27 @@ def card_entries(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(
             "HS-MODEL-011",
             f"The card of the model cannot be used: {type(error).__name__}: {error}.",
             where=folder / CARD,
             fix="Copy the whole model/ folder again.",
         ) from error
+
+
+def class_names(card: Card) -> tuple[str, ...]:
+    """The classes of a model, in the order of its outputs.
+
+    Raises:
+        KeyError, ValueError: They are not a list of different names.
+    """
+    names = card["classes"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("its classes are no list of names")
+    if len(set(names)) != len(names):
+        raise ValueError("a class appears twice")
+    return tuple(names)
 
 
 def amend_card(folder: Path, entries: Card) -> None:
@@ -143,7 +160,7 @@ def read_card(folder: Path) -> Card:
             where=path,
             fix="Give the folder of a run that has ended, or its model/ folder.",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *NO_CARD) as error:
         raise ModelError(
             "HS-MODEL-011",
             f"The card of the model cannot be read: {error}.",

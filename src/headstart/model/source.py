@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
+
+NAME = re.compile(r"[\w.\-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,13 @@ class SourceModel:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SourceModel:
-        """The inverse of `dataclasses.asdict`, through JSON; fields of later versions are ignored."""
+        """The inverse of `dataclasses.asdict`, through JSON; fields of later versions are ignored.
+
+        Raises:
+            ValueError: The network is none that a library here has by its name: timm would also take an
+                address of the model hub, or a folder, and build what is described there.
+        """
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        if known["library"] not in ("timm", "torchvision") or not NAME.fullmatch(known["architecture"]):
+            raise ValueError("its network has no plain name of timm or torchvision")
         return cls(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -81,11 +82,22 @@ def absent(run: Path) -> None:
 
 
 def not_onnx(run: Path) -> None:
-    import hashlib
+    exchange(run, b"no graph")
 
-    (run / "model" / "model.onnx").write_bytes(b"no graph")
-    digest = hashlib.sha256(b"no graph").hexdigest()
-    amend(run, onnx={"file": "model.onnx", "sha256": digest, "bytes": 8})
+
+def impossible(run: Path) -> None:
+    """A graph that an export could have written, but for a tensor that nothing gives."""
+    import onnx
+
+    model = onnx.load(run / "model" / "model.onnx")
+    model.graph.node[0].input[0] = "nowhere"
+    exchange(run, model.SerializeToString())
+
+
+def exchange(run: Path, data: bytes) -> None:
+    (run / "model" / "model.onnx").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    amend(run, onnx={"file": "model.onnx", "sha256": digest, "bytes": len(data)})
 
 
 @pytest.mark.parametrize(
@@ -94,7 +106,8 @@ def not_onnx(run: Path) -> None:
         (changed_byte, "model.onnx is damaged, or not the one that was exported"),
         (not_named, "the card does not tell of this model.onnx"),
         (absent, "model.onnx cannot be read: No such file or directory"),
-        (not_onnx, "onnxruntime cannot use model.onnx: "),
+        (not_onnx, "model.onnx is not used: it is damaged, or no ONNX file"),
+        (impossible, "onnxruntime cannot use model.onnx: "),
     ],
 )
 def test_an_exported_model_that_is_not_the_right_one_is_not_used(
