@@ -98,8 +98,8 @@ def near_groups(table: AuditTable, exact: Groups) -> Groups:
     """Groups that look alike, with one picture for all of its exact copies."""
     kept = table.facts.contrasts() >= EVEN
     kept[[i for group in exact for i in sorted(group, key=_preferred(table))[1:]]] = False
-    rows = np.flatnonzero(kept).tolist()
-    return [[rows[k] for k in group] for group in alike(table.facts.looks()[rows])]
+    rows = np.flatnonzero(kept)
+    return [rows[group].tolist() for group in alike(table.facts.looks()[rows])]
 
 
 def _preferred(table: AuditTable) -> Callable[[int], tuple[int, bool, int, str]]:

@@ -21,6 +21,7 @@ from headstart.data.duplicates import same_pixels, same_rows
 from headstart.data.exclusions import LIST
 from headstart.data.findings import MARKS, Example, Finding, by_severity, tally
 from headstart.data.fit import long_class, lost_by_class
+from headstart.data.hash_texts import TEXTS
 from headstart.data.listing import Listing, path_order
 from headstart.data.pictures import Files
 from headstart.data.preprocess import Preprocess
@@ -198,7 +199,7 @@ def check(
     labels = np.array([index.get(entry.class_name, -1) for entry in entries], np.int64)
     given = [entry.split for entry in entries]
     splits, reported, notes = (
-        np.array(given, dtype="<U11"),
+        np.array(given, dtype=TEXTS),
         "test" if "test" in given else "val",
         listing.notes,
     )

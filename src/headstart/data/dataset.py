@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from headstart.data.audit_table import AuditTable
 from headstart.data.cache import Cache
 from headstart.data.findings import Finding, by_severity, worst
 from headstart.data.fit import Sizes, long_class
+from headstart.data.hash_texts import TEXTS, HashTexts
 from headstart.data.images import RANGE_GUESSED, intensity_range
 from headstart.data.leaked import Leak, leaks_of
 from headstart.data.listing import Entries, Entry, Excluded, Listing
@@ -43,8 +43,6 @@ from headstart.errors import nearest
 from headstart.storage import write_atomic
 
 SHOWN_CLASSES = 20
-HASHES: Any = np.dtypes.StringDType()  # a third of the memory of <U64
-AT_ONCE = 10_000  # hashes that are objects at the same time
 BESIDE_CACHE = 128 * 2**20  # bytes in memory, of pictures that find no place in the cache
 
 
@@ -80,8 +78,8 @@ class Dataset:
     paths: NDArray[np.object_]
     labels: NDArray[np.int64]
     splits: NDArray[np.str_]
-    file_hashes: NDArray[np.str_]
-    groups: NDArray[np.str_]
+    file_hashes: HashTexts | NDArray[np.str_]
+    groups: HashTexts | NDArray[np.str_]
     left_out: tuple[LeftOut, ...]
     excluded: Sequence[Excluded]
     notes: tuple[str, ...]
@@ -105,7 +103,10 @@ class Dataset:
         for name in splits:
             if name not in SPLITS:
                 raise ValueError(f"'{name}' is no split.{nearest(name, SPLITS)}")
-        return np.flatnonzero(np.isin(self.splits, splits or SPLITS)).astype(np.int64)
+        wanted = np.zeros(len(self), bool)
+        for name in splits or SPLITS:
+            wanted |= self.splits == name
+        return np.flatnonzero(wanted).astype(np.int64)
 
     def file(self, index: int) -> Path:
         """Where picture ``index`` lies."""
@@ -327,8 +328,8 @@ def load_dataset(
                 overrides=overrides,
                 why=long.line("pad"),
             )
-    kept = [held[i] for i in ok]
-    files = files.of(ok)
+    kept = held if len(ok) == len(held) else [held[i] for i in ok]
+    files = files if len(ok) == len(files) else files.of(ok)
     wait_for_range = require_split and preprocess.intensity is None
     preprocess, depth_notes = _with_intensity(preprocess, read, assignment, decide=require_split)
     if depth_notes and wait_for_range:
@@ -358,16 +359,17 @@ def load_dataset(
         *depth_notes,
         *notes_on_room(len(pictures), pictures.at_hand),
     )
-    file_hashes = _column(read.file_hashes(), len(read))
+    paths, file_hashes = np.array(files.names, dtype=object), HashTexts(read.hash_rows())
+    files.names = paths  # one column of both
     dataset = Dataset(
         root=listing.root,
         classes=classes,
-        paths=np.array(files.names, dtype=object),
+        paths=paths,
         labels=labels,
         splits=assignment.splits,
         file_hashes=file_hashes,
         groups=(
-            _column((name or own for name, own in zip(groups, read.file_hashes(), strict=True)), len(read))
+            np.array([name or own for name, own in zip(groups, file_hashes, strict=True)], TEXTS)
             if any(groups)
             else file_hashes
         ),
@@ -377,20 +379,12 @@ def load_dataset(
         findings=by_severity(audit(table, preprocess, copies, named, training=require_split)),
         layout=listing.layout,
         reported_split=assignment.reported,
-        soft=_soft(listing, files.names),
+        soft=_soft(listing, paths),
         soft_classes=listing.soft_classes,
         sizes=read.facts.sizes(),
         leaks=leaks_of(table, copies, named),
     )
     return dataset, pictures
-
-
-def _column(texts: Iterator[str], count: int) -> NDArray[np.str_]:
-    """Texts as an array, of which few are objects at the same time."""
-    column = np.empty(count, HASHES)
-    for start in range(0, count, AT_ONCE):
-        column[start : start + AT_ONCE] = list(islice(texts, AT_ONCE))
-    return column
 
 
 def writable(text: str) -> str:
@@ -408,7 +402,7 @@ def told_apart(listing: Listing, results: Outcomes) -> tuple[Sequence[Entry], tu
     return entries, tuple(left_out)
 
 
-def _soft(listing: Listing, paths: Sequence[str]) -> NDArray[np.float32] | None:
+def _soft(listing: Listing, paths: Iterable[str]) -> NDArray[np.float32] | None:
     if not listing.soft:
         return None
     return np.array([listing.soft[path] for path in paths], np.float32)

@@ -15,7 +15,7 @@ LOOK_DISTANCE = 40  # bits of 256 in which copies differ at most
 LOW_DISTANCE = 7  # of the 64 bits of the lowest frequencies
 BANDS = 8  # of these 64 bits: with at most 7 that differ, one band is equal
 FEW = 4000  # pictures that are compared each with each: 16 million pairs take some hundredths of a second
-BLOCK = 1 << 22  # pairs compared at once: 32 MB
+BLOCK = 1 << 20  # pairs compared at once: 8 MB
 
 Groups = list[list[int]]
 Pairs = NDArray[np.int64]
@@ -50,12 +50,16 @@ def alike(looks: NDArray[np.uint8]) -> Groups:
         for word in range(words.shape[1]):
             differing += np.bitwise_count(words[pairs[:, 0], word] ^ words[pairs[:, 1], word])
         roots.join(pairs[differing <= LOOK_DISTANCE])
-    return equal(roots.labels()[representative].tolist())
+    return _groups(roots.labels()[representative])
 
 
 def same_rows(rows: NDArray[np.uint8]) -> Groups:
     """`equal` of rows of bytes, uint8 [n, 32], in a tenth of the memory."""
-    _, which = distinct(rows)
+    return _groups(distinct(rows)[1])
+
+
+def _groups(which: NDArray[np.int64]) -> Groups:
+    """`equal` of numbers from 0, [n]."""
     members = np.flatnonzero(np.bincount(which)[which] > 1)
     return equal_within(
         members.tolist(), dict(zip(members.tolist(), which[members].tolist(), strict=True)).get
@@ -86,15 +90,14 @@ def _candidates(low: NDArray[np.uint8]) -> Iterator[Pairs]:
         low: uint8 [n, `BANDS`].
     """
     codes = low.view(np.uint64)[:, 0]
-    everything = [np.arange(len(low))]
-    buckets = everything
-    if len(low) > FEW:
-        buckets = [rows for band in range(BANDS) for rows in _buckets(low[:, band])]
+    sizes = [np.bincount(low[:, band]) for band in range(BANDS)]
     # Very similar pictures share most bands: then each pair is compared once.
-    if sum(len(rows) ** 2 for rows in buckets) >= len(low) ** 2:
-        buckets = everything
-    for rows in buckets:
-        yield from _close(rows, codes)
+    if len(low) <= FEW or sum(int(size @ size) for size in sizes) >= len(low) ** 2:
+        yield from _close(np.arange(len(low)), codes)
+        return
+    for band in range(BANDS):
+        for rows in _buckets(low[:, band]):
+            yield from _close(rows, codes)
 
 
 def _buckets(values: NDArray[np.uint8]) -> list[NDArray[np.int64]]:

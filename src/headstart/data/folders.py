@@ -31,6 +31,7 @@ from headstart.data.listing import (
     quoted,
     raise_all,
 )
+from headstart.data.split_folders import parts_of
 from headstart.errors import DataError, nearest
 
 PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -123,10 +124,10 @@ class _FolderReader:
     def read(self) -> Listing:
         folders, files = self.visible(self.root)
         by_split: dict[str, list[str]] = defaultdict(list)
-        for name in folders:
-            if nfc(name).lower() in SPLIT_NAMES:
-                by_split[SPLIT_NAMES[nfc(name).lower()]].append(name)
-        others = [name for name in folders if nfc(name).lower() not in SPLIT_NAMES]
+        parts = parts_of(folders)
+        for name, part in parts.items():
+            by_split[part].append(name)
+        others = [name for name in folders if name not in parts]
         if by_split:
             others = self.without_pictures(others)
         self.check_beside(self.root, "", files, bool(folders))
@@ -174,14 +175,18 @@ class _FolderReader:
                         fix=f"Merge them, or leave one out: --exclude {names[-1]}",
                     )
                 )
-            for name in names[:1]:
-                folders, files = self.visible(self.root / name)
-                self.check_beside(self.root / name, name, files, bool(folders))
-                found, present, without = self.read_classes(name, folders, split)
-                entries += found
-                classes[split] = present
-                if split == "train":
-                    empty = without
+            if not names:
+                continue
+            if nfc(names[0]).lower() not in SPLIT_NAMES:
+                self.notes.append(f"{names[0]}/ is read as {split}/")
+            name, folders, files = self.innermost(names[0])
+            names[0] = name
+            self.check_beside(self.root / name, name, files, bool(folders))
+            found, present, without = self.read_classes(name, folders, split)
+            entries += found
+            classes[split] = present
+            if split == "train":
+                empty = without
         if "train" not in classes and self.require_split:
             given = quoted([name for names in by_split.values() for name in names])
             self.faults.append(
@@ -196,6 +201,23 @@ class _FolderReader:
             for split in ("val", "test"):
                 self.check_classes_known(by_split, split, classes.get(split, set()), classes["train"])
         return entries, classes.get("train", set()), empty
+
+    def innermost(self, name: str) -> tuple[str, list[str], list[str]]:
+        """The folder of a part that holds its classes, and what is in it: train/ also as train/train/."""
+        folders, files = self.visible(self.root / name)
+        while len(folders) == 1 and nfc(folders[0]).lower() == nfc(name.rpartition("/")[2]).lower():
+            inner = f"{name}/{folders[0]}"
+            if not self.holds_folders(inner) or any(looks_like_picture(self.root / name / f) for f in files):
+                break
+            self.beside += [f"{name}/{file}" for file in files]
+            name = inner
+            folders, files = self.visible(self.root / name)
+        return name, folders, files
+
+    def holds_folders(self, folder: str) -> bool:
+        with contextlib.suppress(OSError), os.scandir(self.root / folder) as items:
+            return any(is_folder(item) and not is_ignored(item.name, True) for item in items)
+        return False
 
     def check_classes_known(
         self, by_split: dict[str, list[str]], split: str, present: set[str], trained: set[str]
@@ -256,14 +278,15 @@ class _FolderReader:
 
     def check_is_class(self, name: str, found: list[str]) -> None:
         """A folder that holds a training part with classes is a data set of its own."""
-        inside: list[str] = []
+        inside: dict[str, str] = {}
         with contextlib.suppress(OSError), os.scandir(self.root / name) as items:
-            inside = sorted(item.name for item in items if nfc(item.name).lower() in SPLIT_NAMES)
-        if not any(SPLIT_NAMES[nfc(folder).lower()] == "train" for folder in inside):
+            inside = parts_of(sorted(item.name for item in items))
+        if "train" not in inside.values():
             return
         parts = [path.split("/") for path in found]
-        if found and all(len(part) > 3 and nfc(part[1]).lower() in SPLIT_NAMES for part in parts):
-            what = f"'{name}' is no class, but a data set of its own: it holds {listed(inside)} with classes."
+        if found and all(len(part) > 3 and part[1] in inside for part in parts):
+            holds = listed(list(inside))
+            what = f"'{name}' is no class, but a data set of its own: it holds {holds} with classes."
             fix = f'Give one data set, such as {self.root / name}, or leave this one out: --exclude "{name}"'
             self.faults.append(DataError("HS-DATA-078", what, where=self.root, fix=fix))
 

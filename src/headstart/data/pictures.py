@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from headstart.data.images import UnreadableImage, read_file
@@ -22,12 +24,12 @@ class Files(Sequence[Path]):
 
     Args:
         root: The folder.
-        names: Relative to it, or absolute.
+        names: Relative to it, or absolute: a list, or an array of str.
     """
 
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
+    def __init__(self, root: Path, names: Sequence[str] | NDArray[np.object_]) -> None:
         self.root = root
-        self.names = names
+        self.names: Sequence[str] | NDArray[np.object_] = names
 
     def __len__(self) -> int:
         return len(self.names)

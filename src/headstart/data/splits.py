@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.console import counted
+from headstart.data.hash_texts import TEXTS
 from headstart.data.review import MINIMUM_TRAIN
 from headstart.errors import DataError
 
@@ -40,7 +41,7 @@ class Assignment:
     """The split of each picture.
 
     Attributes:
-        splits: ``<U11``, one of `SPLITS`, shape [n].
+        splits: Texts, each one of `SPLITS`, [n].
         reported: Name of the part that results are reported on: ``test`` or ``val``.
         notes: What was decided, for a person.
     """
@@ -89,7 +90,7 @@ def assign_splits(
         DataError: HS-DATA-062, the groups are so large that no picture is left to report on; HS-DATA-063,
             there are too few pictures or groups for so many folds.
     """
-    splits = np.array(given, dtype="<U11") if len(given) else np.empty(0, "<U11")
+    splits = np.array(given, dtype=TEXTS) if len(given) else np.empty(0, TEXTS)
     notes: list[str] = []
     if any(groups):
         texts = [row.tobytes().hex() for row in hashes] if isinstance(hashes, np.ndarray) else hashes
@@ -100,11 +101,11 @@ def assign_splits(
         _hold_out(splits, labels, keys, classes, fold, notes)
     elif not split_needed:
         splits[splits == ""] = "test"
-    elif not {"val", "test"} & set(splits.tolist()):
+    elif not np.any((splits == "val") | (splits == "test")):
         if any(given):
             notes.append("there is only a training part: a part to report on is split off")
         _split_freely(splits, labels, keys, classes, selection, notes)
-        if not {"val", "test"} & set(splits.tolist()):
+        if not np.any((splits == "val") | (splits == "test")):
             raise _nothing_to_report(labels, keys, classes)
     if "test" in splits and "val" in splits and fold is None:
         splits[splits == "val"] = "selection"

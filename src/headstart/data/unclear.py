@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from headstart.config import LabelFrom
 from headstart.data.exclusions import Exclusions
 from headstart.data.folders import label_of
-from headstart.data.listing import SPLIT_NAMES, Entry, Listing, is_ignored, nfc, path_order
+from headstart.data.listing import Entry, Listing, is_ignored, nfc, path_order
+from headstart.data.split_folders import parts_of
 
 
 def list_unclear(
@@ -26,6 +27,7 @@ def list_unclear(
     """
     exclusions = Exclusions(exclude, exclude_list, root)
     entries: list[Entry] = []
+    parts: dict[str, str] = {}
     ignored: list[str] = []
     for folder, folders, files in os.walk(root):
         place = Path(folder).relative_to(root)
@@ -40,13 +42,17 @@ def list_unclear(
             elif is_folder:
                 kept.append(name)
             else:
-                entries.append(_entry(relative, label_from))
+                entries.append(_entry(relative, label_from, parts))
         folders[:] = kept
+        if place == Path():
+            parts = parts_of(kept)
     entries.sort(key=lambda entry: path_order(entry.path))
     return Listing(root, tuple(entries), "unclear", ignored=tuple(sorted(ignored)), excluded=exclusions.found)
 
 
-def _entry(path: str, label_from: LabelFrom) -> Entry:
+def _entry(path: str, label_from: LabelFrom, parts: Mapping[str, str]) -> Entry:
     first, _, inside = path.partition("/")
-    split = SPLIT_NAMES.get(nfc(first).lower(), "") if inside else ""
+    split = parts.get(first, "") if inside else ""
+    while split and inside.count("/") > 1 and nfc(inside).lower().startswith(f"{nfc(first).lower()}/"):
+        inside = inside.partition("/")[2]
     return Entry(path, label_of(inside if split else path, label_from), split)

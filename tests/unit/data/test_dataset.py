@@ -63,7 +63,7 @@ def test_table_of_class_folders(tmp_path: Path) -> None:
     assert len(dataset) == len(pictures) == 50
     assert dataset.paths[0] == "cat/000.png" and dataset.file(0) == tmp_path / "cat" / "000.png"
     assert dataset.labels.dtype == np.int64 and np.bincount(dataset.labels).tolist() == [30, 20]
-    assert dataset.splits.dtype == np.dtype("<U11")
+    assert dataset.splits.dtype == np.dtypes.StringDType()
     assert dataset.reported_split == "test"
     assert len(dataset.indices("test")) == 4 + 3
     assert len(dataset.indices("train", "selection")) == 43 and len(dataset.indices()) == 50

@@ -10,6 +10,7 @@ import pytest
 from headstart.data.folders import list_folder
 from headstart.data.listing import Listing
 from headstart.data.pairs import list_pairs
+from headstart.data.unclear import list_unclear
 from headstart.errors import DataError
 
 
@@ -308,3 +309,67 @@ def test_lists_that_cannot_train(rows: list[tuple[str, ...]], code: str) -> None
     with pytest.raises(DataError) as caught:
         list_pairs(rows)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "split"),
+    [
+        ("training_set", "test_set", "test"),
+        ("seg_train", "seg_test", "test"),
+        ("Train Images", "Validation Images", "val"),
+        ("trainset", "testset", "test"),
+        ("1-train", "1-dev", "val"),
+    ],
+)
+def test_split_folders_whose_names_differ_in_the_part_only(
+    tmp_path: Path, train: str, other: str, split: str
+) -> None:
+    make(tmp_path, *pictures(f"{train}/cat", f"{train}/dog", f"{other}/cat", f"{other}/dog"))
+    listing = list_folder(tmp_path)
+    assert listing.layout == "split-folders"
+    assert table(listing) == {("train", "cat"), ("train", "dog"), (split, "cat"), (split, "dog")}
+    assert listing.notes[:2] == (f"{train}/ is read as train/", f"{other}/ is read as {split}/")
+    unclear = list_unclear(tmp_path)
+    assert table(unclear) == table(listing)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("bullet_train", "steam_train"),  # one part only
+        ("train_station", "test_tube"),  # more differs
+        ("trainer", "tester"),
+        ("restrain", "contest"),
+        ("a_test", "b_test"),
+    ],
+)
+def test_classes_that_only_sound_like_parts(tmp_path: Path, names: tuple[str, str]) -> None:
+    make(tmp_path, *pictures(*names))
+    listing = list_folder(tmp_path)
+    assert table(listing) == {("", name) for name in names}
+    assert table(list_unclear(tmp_path)) == table(listing)
+
+
+def test_a_folder_beside_parts_of_long_names_is_no_class(tmp_path: Path) -> None:
+    make(tmp_path, *pictures("seg_train/sea", "seg_train/ice", "seg_test/sea", "seg_test/ice", "seg_pred"))
+    text = fault(tmp_path, "HS-DATA-007")
+    assert "'seg_test' and 'seg_train' look like parts of a split" in text
+    assert '--exclude "seg_pred"' in text
+
+
+@pytest.mark.parametrize("name", ["train", "seg_train"])
+def test_a_part_inside_a_folder_of_its_name(tmp_path: Path, name: str) -> None:
+    other = name.replace("train", "test")
+    for part in (name, other):
+        make(tmp_path, *pictures(f"{part}/{part}/sea", f"{part}/{part}/ice"), f"{part}/notes.txt")
+    listing = list_folder(tmp_path)
+    assert table(listing) == {("train", "sea"), ("train", "ice"), ("test", "sea"), ("test", "ice")}
+    assert any(f"{name}/notes.txt" in note for note in listing.notes)
+    assert table(list_unclear(tmp_path)) >= table(listing)
+    make(tmp_path, *pictures(f"{other}/{other}/fog"))
+    assert f'--exclude "{other}/{other}/fog"' in fault(tmp_path, "HS-DATA-008")
+
+
+def test_a_class_that_is_named_like_its_part_stays_one(tmp_path: Path) -> None:
+    make(tmp_path, *pictures("train/train", "train/car", "test/train"))
+    assert table(list_folder(tmp_path)) == {("train", "train"), ("train", "car"), ("test", "train")}
