@@ -192,9 +192,7 @@ def _fields(data: memoryview, found: _Found) -> Iterator[tuple[int, Any]]:
         at += length
 
 
-def _known(
-    message: str, names: dict[int, str], data: memoryview, found: _Found
-) -> Iterator[tuple[str, Any]]:
+def _known(message: str, names: dict[int, str], data: memoryview, found: _Found) -> Iterator[tuple[str, Any]]:
     """Name and content of the fields that matter; the others are passed over if they are known at all."""
     for number, value in _fields(data, found):
         name = names.get(number)
