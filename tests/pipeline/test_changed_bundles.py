@@ -1,4 +1,4 @@
-"""A bundle with a changed byte, or a card that says something else: no command takes it for the saved model."""
+"""A bundle with a changed byte, or a card that says something else, is not taken for the saved model."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_an_exported_model_that_was_changed_is_said_and_not_run(
 def test_a_card_names_no_other_file_for_an_export_to_carry_away(
     run: Path, tmp_path: Path, command: Callable[..., Any]
 ) -> None:
-    """The statistics of unknown pictures go into the exported file: those of the bundle, wherever a card points."""
+    """The statistics of unknown pictures go into the file: the own ones, wherever a card points."""
     secret = tmp_path / "secret"
     secret.write_bytes(b"nobody's business")
     amend(run, lambda card: card["unknown"].update(file=str(secret)))
