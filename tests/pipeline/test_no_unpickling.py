@@ -1,4 +1,4 @@
-"""Nothing is unpickled: train, go on, evaluate, explain, export, predict and serve, with pickle taken away."""
+"""Nothing is unpickled: train, go on, evaluate, explain, export, predict, serve, with pickle taken away."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def without_pickle(surroundings: dict[str, str]) -> Callable[..., subprocess.Com
         "import io, pickle; pickle._Unpickler(io.BytesIO(pickle.dumps(1))).load()",
         "import _pickle; _pickle.loads(_pickle.dumps(1))",
         "f = io.BytesIO(); np.save(f, np.array([{}])); f.seek(0); np.load(f, allow_pickle=True)",
-        "without_torchs(); f = io.BytesIO(); torch.save([1], f); f.seek(0); torch.load(f, weights_only=False)",
+        "without_torchs(); f = io.BytesIO(); torch.save(1, f); f.seek(0); torch.load(f, weights_only=False)",
     ],
 )
 def test_the_trap_closes(without_pickle: Callable[..., Any], attempt: str) -> None:

@@ -245,6 +245,18 @@ def decode(data: bytes, shrinkable: Shrinkable | None = None, *, version: int = 
     return with_profile(picture) if version > 1 else picture
 
 
+def announced_pixels(data: bytes) -> int:
+    """Width x height as the header of a file says; 0 where it cannot be read."""
+    try:
+        name = recognise(data[:HEAD_BYTES])
+        check_webp_size(name, data)
+        with pillow_set_up():
+            image = decoder_of(name)(io.BytesIO(data), "")
+    except Exception:  # `decode` says why
+        return 0
+    return int(image.width * image.height)
+
+
 def with_profile(picture: Picture) -> Picture:
     """The picture with the colour profile of its file, if that changes colours."""
     image = picture.image

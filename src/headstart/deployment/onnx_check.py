@@ -24,27 +24,23 @@ SHOWN = 5
 LARGEST_SIDE = 4096
 """Of the square input, pixels."""
 
-OPERATORS = frozenset(
-    # Arithmetic, and what activations and norms are written as
-    "Abs Add Ceil Clip Cos Div Erf Exp Floor Log Mod Mul Neg Pow Reciprocal Round Sign Sin Sqrt Sub Tanh "
-    "And Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Where Xor Max Mean Min Sum "
-    "Celu Elu Gelu HardSigmoid HardSwish LeakyRelu LogSoftmax Mish PRelu Relu Selu Sigmoid Softmax Softplus "
-    "Softsign Swish ThresholdedRelu "
-    # Layers
-    "Attention AveragePool BatchNormalization Conv ConvTranspose Dropout Einsum Gemm GlobalAveragePool GlobalMaxPool "
-    "GroupNormalization InstanceNormalization LRN LayerNormalization LpNormalization LpPool MatMul MaxPool "
-    "MeanVarianceNormalization RMSNormalization "
-    # Sums over axes
-    "ArgMax ArgMin CumSum ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
-    "ReduceSum ReduceSumSquare TopK "
-    # Shapes
-    "Cast CastLike Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements "
-    "GatherND Identity OneHot Pad Range Reshape Resize ScatterElements ScatterND Shape Size Slice "
-    "SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze "
-    # 8-bit integers
-    "ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul "
-    "QuantizeLinear".split()
-)
+_OPERATORS = """
+Abs Add Ceil Clip Cos Div Erf Exp Floor Log Mod Mul Neg Pow Reciprocal Round Sign Sin Sqrt Sub Tanh And
+Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Where Xor Max Mean Min Sum Celu Elu
+Gelu HardSigmoid HardSwish LeakyRelu LogSoftmax Mish PRelu Relu Selu Sigmoid Softmax Softplus Softsign
+Swish ThresholdedRelu
+Attention AveragePool BatchNormalization Conv ConvTranspose Dropout Einsum Gemm GlobalAveragePool
+GlobalMaxPool GroupNormalization InstanceNormalization LRN LayerNormalization LpNormalization LpPool
+MatMul MaxPool MeanVarianceNormalization RMSNormalization
+ArgMax ArgMin CumSum ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
+ReduceSum ReduceSumSquare TopK
+Cast CastLike Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements GatherND
+Identity OneHot Pad Range Reshape Resize ScatterElements ScatterND Shape Size Slice SpaceToDepth Split
+Squeeze Tile Transpose Trilu Unsqueeze
+ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul
+QuantizeLinear
+"""
+OPERATORS = frozenset(_OPERATORS.split())
 """Of ONNX's own domain: functions of tensors of fixed meaning, without graphs inside them (If, Loop, Scan),
 sequences, texts or chance. All that the exports of the tested networks consist of is among them."""
 
@@ -192,9 +188,7 @@ def _fields(data: memoryview, found: _Found) -> Iterator[tuple[int, Any]]:
         at += length
 
 
-def _known(
-    message: str, names: dict[int, str], data: memoryview, found: _Found
-) -> Iterator[tuple[str, Any]]:
+def _known(message: str, names: dict[int, str], data: memoryview, found: _Found) -> Iterator[tuple[str, Any]]:
     """Name and content of the fields that matter; the others are passed over if they are known at all."""
     for number, value in _fields(data, found):
         name = names.get(number)

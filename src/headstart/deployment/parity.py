@@ -20,6 +20,7 @@ from PIL import Image
 
 from headstart.data.images import UnreadableImage
 from headstart.data.preprocess import Preprocess
+from headstart.deployment.onnx_check import ForeignGraphError
 from headstart.deployment.onnx_file import FEATURES, INPUT, LOGITS, card_of
 from headstart.errors import ModelError
 from headstart.model.card import Card
@@ -248,13 +249,15 @@ def answers(
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """Around what onnxruntime does with an exported file: what it refuses is no exported model.
+    """Around what is done with an exported file: what onnxruntime or `onnx_check` refuses is none.
 
     Raises:
         ModelError: HS-EXPORT-003.
     """
     try:
         yield
+    except ForeignGraphError as error:
+        raise failed(error.faults) from error
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise

@@ -195,6 +195,7 @@ def readme(model: Classifier, card: Card, report: str) -> str:
     body = report.split("---\n", 2)[2] if report.startswith("---\n") and report.count("---\n") > 1 else report
     limits = [f"- {line}" for line in limits_of(card)]
     notice = str(card.get("notice") or "")
+    names = ", ".join(escape(markdown(name), quote=False) for name in model.classes)
     return "\n".join(
         (
             head,
@@ -209,7 +210,7 @@ def readme(model: Classifier, card: Card, report: str) -> str:
             'processor = AutoImageProcessor.from_pretrained("FOLDER")',
             "```",
             "",
-            f"Classes, in the order of the outputs: {', '.join(escape(markdown(name), quote=False) for name in model.classes)}.",
+            f"Classes, in the order of the outputs: {names}.",
             *(["", "Before the processor:", *limits] if limits else []),
             *(["", body.strip()] if body.strip() else []),
             "",

@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headstart.data.preprocess import Preprocess
-from headstart.deployment.parity import TOLERANCES, Parity, in_turns, input_of, margins, odd_pictures
+from headstart.deployment.onnx_check import ForeignGraphError
+from headstart.deployment.parity import (
+    TOLERANCES,
+    Parity,
+    in_turns,
+    input_of,
+    margins,
+    odd_pictures,
+    running,
+)
 from headstart.deployment.timm_folder import CROPS, crop_share
+from headstart.errors import ModelError
 
 
 def preprocess(img_size: int, resize: int, fit: str = "crop") -> Preprocess:
@@ -78,3 +88,9 @@ def test_timm_sees_the_same_pixels(fit, size):
         crop_mode=CROPS[fit],
     )
     np.testing.assert_allclose(view(image).numpy(), see(image), atol=1e-5)
+
+
+def test_an_export_that_predict_would_refuse_is_refused_here() -> None:
+    with pytest.raises(ModelError, match="HS-EXPORT-003") as caught, running():
+        raise ForeignGraphError(["it has the operator 'Loop', which no export has"])
+    assert "it has the operator 'Loop'" in str(caught.value)

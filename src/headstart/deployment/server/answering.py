@@ -6,7 +6,9 @@ which does them for one caller at a time.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import threading
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.data.images import announced_pixels
 from headstart.deployment.decision import Sets
 from headstart.deployment.predict import Model
 from headstart.deployment.prediction import Prediction
@@ -23,6 +26,12 @@ from headstart.model.answers import softmax
 RUNS = 3
 WAITS = 3  # passes of a lone picture that an answer may take through the network, waiting included
 LEAST = 4  # pictures that may be under way in any case
+
+GIANT_PIXELS = 25_000_000
+"""Larger pictures are decoded one at a time: 200 million transparent pixels, which fit into less than 1 MB of
+PNG, take 3 GB while they are."""
+
+_one_giant = threading.Lock()
 
 
 class Prepared(NamedTuple):
@@ -46,8 +55,10 @@ def prepared(model: Model, content: bytes) -> Prepared:
     Raises:
         UnreadableImage: The bytes give no picture.
     """
-    image, note = read(Source("", content), model.preprocess)
-    return Prepared(model.preprocess(image), note)
+    giant = announced_pixels(content) > GIANT_PIXELS
+    with _one_giant if giant else contextlib.nullcontext():
+        image, note = read(Source("", content), model.preprocess)
+        return Prepared(model.preprocess(image), note)
 
 
 def answered(model: Model, batch: Sequence[Prepared]) -> list[Answered]:

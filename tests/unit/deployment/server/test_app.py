@@ -7,6 +7,9 @@ import base64
 import io
 import json
 import re
+import struct
+import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,8 +25,8 @@ from PIL import Image  # noqa: E402
 
 from headstart.data.images import UnreadableImage  # noqa: E402
 from headstart.deployment.predict import load  # noqa: E402
+from headstart.deployment.server import answering, saliency  # noqa: E402
 from headstart.deployment.server import app as module  # noqa: E402
-from headstart.deployment.server import saliency  # noqa: E402
 from headstart.deployment.server.app import Service, application  # noqa: E402
 from headstart.deployment.server.gate import Gate, ServerState, without_port  # noqa: E402
 from headstart.deployment.server.pages import static_files  # noqa: E402
@@ -130,11 +133,61 @@ def test_a_lone_broken_file_is_an_error(ask, content, status) -> None:
     assert (response.status_code, code(response)) == (status, "HS-SERVE-026")
 
 
-def test_a_giant_is_refused_from_its_header(ask) -> None:
+def promising(kind: str, side: int = 16_000) -> bytes:
+    """A small file whose header promises so many pixels a side."""
     file = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(file, format="PNG")
-    response = ask("POST", "/predict", files={"files": ("bomb.png", file.getvalue())})
+    if kind == "TIFF":
+        Image.new("L", (side, 2)).save(file, kind, compression="tiff_deflate")
+        data = bytearray(file.getvalue())
+        start, count = struct.unpack("<I", data[4:8])[0], 2
+        for at in range(start + count, start + count + 12 * 30, 12):
+            if data[at : at + 2] == b"\x01\x01":  # ImageLength
+                data[at + 2 : at + 12] = struct.pack("<HII", 4, 1, side)
+                return bytes(data)
+        raise AssertionError("no height")
+    Image.new("RGB", (16, 16)).save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    data = bytearray(file.getvalue())
+    if kind == "PNG":
+        data[16:24] = struct.pack(">II", side, side)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif kind == "WEBP":
+        data[21:25] = struct.pack("<I", (side - 1) | (side - 1) << 14)
+    elif kind == "GIF":
+        data[6:10] = struct.pack("<HH", side, side)
+    elif kind == "BMP":
+        data[18:26] = struct.pack("<ii", side, side)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF", "BMP"])
+def test_a_giant_is_refused_from_its_header(ask, kind) -> None:
+    response = ask("POST", "/predict", files={"files": ("bomb", promising(kind))})
     assert (response.status_code, code(response)) == (413, "HS-SERVE-026")
+    assert "(too-large)" in response.json()["error"]["message"]
+
+
+def test_giants_are_decoded_one_at_a_time(ask, drawn_picture, monkeypatch) -> None:
+    together, most = 0, []
+    plain = answering.read
+
+    def read(*arguments: Any) -> Any:
+        nonlocal together
+        together += 1
+        most.append(together)
+        time.sleep(0.05)
+        try:
+            return plain(*arguments)
+        finally:
+            together -= 1
+
+    monkeypatch.setattr(answering, "read", read)
+    files = [("files", (f"{i}.png", drawn_picture(i))) for i in range(4)]
+    assert ask("POST", "/predict", files=files).status_code == 200
+    assert max(most) == 2  # workers
+    most.clear()
+    monkeypatch.setattr(answering, "GIANT_PIXELS", 90 * 80 - 1)
+    assert ask("POST", "/predict", files=files).status_code == 200
+    assert most == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
