@@ -50,7 +50,7 @@ def test_nothing_that_the_plan_decides_stays_open(model: Classifier, dataset: Da
     assert not plan.judges_views
     settings = to_mapping(plan.config)
     open_still = {name for name, value in settings.items() if value is None}
-    assert open_still == {"name", "budget", *DATA}
+    assert open_still == {"name", "budget", "track", *DATA}
     assert "auto" not in str(settings).lower()
     assert settings["img_size"] == 64
     assert settings["freeze"] == plan.cut
@@ -72,6 +72,7 @@ def test_a_probe_has_no_epochs_to_decide(model: Classifier, dataset: Dataset) ->
         "augment",
         "views",
         "budget",
+        "track",
         "name",
         *DATA,
     }
