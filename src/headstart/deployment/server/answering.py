@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.data.decoding import available_cpus
 from headstart.deployment.decision import Sets
 from headstart.deployment.predict import Model
 from headstart.deployment.prediction import Prediction
@@ -56,13 +57,23 @@ def answered(model: Model, batch: Sequence[Prepared]) -> list[Answered]:
     Raises:
         ModelError: The weights are damaged or missing, or answer with values that are not finite.
     """
-    found = model.backend.answers(np.stack([one.view for one in batch]))
+    views = batch[0].view[None] if len(batch) == 1 else np.stack([one.view for one in batch])
+    found = model.backend.answers(views)
     rows = softmax(found.logits, model.temperature)
     scores = [None] * len(rows) if model.detector is None else model.detector.scores(found.features)
     return [
         Answered(row, None if score is None else float(score), one.note)
         for row, score, one in zip(rows, scores, batch, strict=True)
     ]
+
+
+def at_once(model: Model, content: bytes) -> Answered:
+    """From bytes to answer, in one thread.
+
+    Raises:
+        UnreadableImage, ModelError: as `prepared` and `answered`.
+    """
+    return answered(model, [prepared(model, content)])[0]
 
 
 def prediction(
@@ -81,12 +92,17 @@ def prediction(
 
 
 def queue_length(model: Model, batch_size: int) -> int:
-    """How many pictures may be under way: so many that an answer takes `WAITS` lone passes, a batch at least.
+    """How many pictures may be under way: so many that an answer takes `WAITS` lone passes of the network.
 
-    Loads the network, and measures it on grey pictures; so decoding is left out.
+    Loads the network. Where cores answer side by side, that is `WAITS` times their number. Otherwise lone
+    passes and batches are measured, on grey pictures, so that decoding is left out; half a batch, as one half
+    of what is under way is decoded while the other one is computed.
     """
     size = model.preprocess.img_size
     grey = Prepared(np.zeros((3, size, size), np.float32), "")
+    if model.backend.side_by_side:
+        answered(model, [grey])  # a model that cannot answer is found now
+        return max(LEAST, WAITS * available_cpus())
 
     def seconds(n: int) -> float:
         """Of a batch, median; the first one warms up."""
@@ -97,5 +113,5 @@ def queue_length(model: Model, batch_size: int) -> int:
             taken.append(time.perf_counter() - started)
         return statistics.median(taken[1:])
 
-    each = seconds(batch_size) / batch_size
-    return max(LEAST, batch_size, int(WAITS * seconds(1) / each))
+    half = max(1, batch_size // 2)
+    return max(LEAST, int(WAITS * seconds(1) / (seconds(half) / half)))
