@@ -22,6 +22,7 @@ from headstart.deployment.sources import Source, read
 from headstart.model.answers import softmax
 
 RUNS = 3
+EACH_CORE = 2.5  # pictures that may be under way
 WAITS = 3  # passes of a lone picture that an answer may take through the network, waiting included
 LEAST = 4  # pictures that may be under way in any case
 
@@ -92,17 +93,17 @@ def prediction(
 
 
 def queue_length(model: Model, batch_size: int) -> int:
-    """How many pictures may be under way: so many that an answer takes `WAITS` lone passes of the network.
+    """How many pictures may be under way, so that an answer takes a few times as long as a lone one.
 
-    Loads the network. Where cores answer side by side, that is `WAITS` times their number. Otherwise lone
-    passes and batches are measured, on grey pictures, so that decoding is left out; half a batch, as one half
-    of what is under way is decoded while the other one is computed.
+    Loads the network. Where cores answer side by side, `EACH_CORE` times their number. Otherwise as many as
+    `WAITS` lone passes would answer, measured on grey pictures, without decoding; in half batches,
+    as one half of what is under way is decoded while the other one is computed.
     """
     size = model.preprocess.img_size
     grey = Prepared(np.zeros((3, size, size), np.float32), "")
     if model.backend.side_by_side:
         answered(model, [grey])  # a model that cannot answer is found now
-        return max(LEAST, WAITS * available_cpus())
+        return int(EACH_CORE * available_cpus())
 
     def seconds(n: int) -> float:
         """Of a batch, median; the first one warms up."""

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -174,7 +175,10 @@ def run_server(model: Model, settings: ServeSettings, told: Callable[[str], obje
     with taken:
         host, port = taken.getsockname()[:2]
         one_thread_for_numpy()
-        measured = queue_length(model, settings.batch_size)
+        with ThreadPoolExecutor(
+            1
+        ) as passing:  # with it torch's threads end; two sets of them hinder each other
+            measured = passing.submit(queue_length, model, settings.batch_size).result()
         state = ServerState()
         service = Service(
             model,

@@ -35,8 +35,8 @@ class ServeSettings:
 
     queue: int | None = None
     """Pictures that may be under way before requests are answered with 429. Default: so many that an answer
-    takes three passes of a lone picture through the network: with onnxruntime three for each core, with torch
-    as measured at the start; 4 at least."""
+    takes a few times as long as that to a lone picture. With onnxruntime 2.5 for each core; with torch as
+    three lone passes of the network answer, measured at the start, 4 at least."""
 
     workers: int | None = None
     """Threads that decode, and with onnxruntime compute. Default: one for each core."""
