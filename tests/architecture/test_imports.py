@@ -14,7 +14,7 @@ import headstart
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(headstart.__file__).parent
 RUNTIME = {"numpy", "PIL", "safetensors", "cyclopts", "rich", "yaml"}
-SERVER = {"fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"}
+SERVER = {"fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client", "threadpoolctl"}
 FOUNDATION = (
     "errors",
     "storage",

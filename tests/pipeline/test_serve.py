@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -25,6 +26,7 @@ for _name in ("fastapi", "uvicorn", "httpx", "torch", "timm"):
 import httpx  # noqa: E402
 from PIL import Image  # noqa: E402
 
+import colours  # noqa: E402
 from headstart.deployment.predict import load  # noqa: E402
 from headstart.model.bundle import save_bundle  # noqa: E402
 from headstart.model.transfer import transfer  # noqa: E402
@@ -69,7 +71,7 @@ def start(run, tmp_path_factory) -> Iterator[Callable[..., Started]]:
     """Starts `headstart serve` in an empty folder, whose temporary files would lie there, too."""
     begun: list[subprocess.Popen[bytes]] = []
 
-    def started(*flags: str, port: int = 0, **environment: str) -> Started:
+    def started(*flags: str, port: int = 0, folder: Path = run, **environment: str) -> Started:
         place = tmp_path_factory.mktemp("place")
         log = tmp_path_factory.mktemp("log") / "stderr"
         empty = {
@@ -80,7 +82,17 @@ def start(run, tmp_path_factory) -> Iterator[Callable[..., Started]]:
         }
         with open(log, "wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "headstart", "serve", str(run), "--port", str(port), "--json", *flags],
+                [
+                    sys.executable,
+                    "-m",
+                    "headstart",
+                    "serve",
+                    str(folder),
+                    "--port",
+                    str(port),
+                    "--json",
+                    *flags,
+                ],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=place,
@@ -227,6 +239,41 @@ def test_malformed_uploads_leave_the_server_as_it_was(server, client) -> None:
     metrics = client.get("/metrics").text
     assert 'status="5' not in metrics
     assert "headstart_held_bytes 0.0" in metrics and "headstart_queue_depth 0.0" in metrics
+
+
+@POSIX
+def test_an_exported_model_answers_many_clients_without_torch(start, tmp_path) -> None:
+    """The same numbers as `predict`, an entry for a broken picture, and an end that loses nothing."""
+    own, folder = colours.card(), tmp_path / "run"
+    exported = colours.graph(3.0, own)
+    own["onnx"] = {"sha256": hashlib.sha256(exported).hexdigest()}
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "model.onnx").write_bytes(exported)
+    (folder / "model" / "model.json").write_text(json.dumps(own), encoding="utf-8")
+    server = start("--queue", "100", folder=folder)
+    files = [*(drawn(i) for i in range(12)), drawn(12)[:-300]]
+    expected = load(folder).predict(files)
+
+    def asked(place: int) -> list[dict]:
+        forms = [("files", (f"{i}.png", files[i])) for i in (place, len(files) - 1)]
+        response = httpx.post(f"{server.url}/predict", files=forms, trust_env=False, timeout=30)
+        assert response.status_code == 200
+        return response.json()["predictions"]
+
+    with ThreadPoolExecutor(6) as pool:
+        for place, (row, broken) in enumerate(pool.map(asked, range(12))):
+            assert row["probabilities"] == expected[place].probabilities
+            assert broken["status"] == expected[-1].status != "ok"
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+        assert client.get("/metadata").json()["backend"].startswith("onnxruntime ")
+        assert "headstart_queue_depth 0.0" in client.get("/metrics").text
+        with ThreadPoolExecutor(1) as pool:
+            last = pool.submit(asked, 0)
+            server.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(httpx.HTTPError, AssertionError):  # asked too late
+                assert last.result()[0]["probabilities"] == expected[0].probabilities
+    assert server.process.wait(30) == 0
+    assert server.said().splitlines()[-1] == "stopped"
 
 
 @POSIX

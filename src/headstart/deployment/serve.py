@@ -13,7 +13,7 @@ from headstart.deployment.predict import load
 from headstart.deployment.server.settings import ServeSettings
 from headstart.errors import MissingExtraError
 
-NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "threadpoolctl")
 
 
 def serve(

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.data.decoding import available_cpus
 from headstart.data.images import announced_pixels
 from headstart.deployment.decision import Sets
 from headstart.deployment.predict import Model
@@ -24,6 +25,7 @@ from headstart.deployment.sources import Source, read
 from headstart.model.answers import softmax
 
 RUNS = 3
+EACH_CORE = 2.5  # pictures that may be under way
 WAITS = 3  # passes of a lone picture that an answer may take through the network, waiting included
 LEAST = 4  # pictures that may be under way in any case
 
@@ -67,13 +69,23 @@ def answered(model: Model, batch: Sequence[Prepared]) -> list[Answered]:
     Raises:
         ModelError: The weights are damaged or missing, or answer with values that are not finite.
     """
-    found = model.backend.answers(np.stack([one.view for one in batch]))
+    views = batch[0].view[None] if len(batch) == 1 else np.stack([one.view for one in batch])
+    found = model.backend.answers(views)
     rows = softmax(found.logits, model.temperature)
     scores = [None] * len(rows) if model.detector is None else model.detector.scores(found.features)
     return [
         Answered(row, None if score is None else float(score), one.note)
         for row, score, one in zip(rows, scores, batch, strict=True)
     ]
+
+
+def at_once(model: Model, content: bytes) -> Answered:
+    """From bytes to answer, in one thread.
+
+    Raises:
+        UnreadableImage, ModelError: as `prepared` and `answered`.
+    """
+    return answered(model, [prepared(model, content)])[0]
 
 
 def prediction(
@@ -92,12 +104,17 @@ def prediction(
 
 
 def queue_length(model: Model, batch_size: int) -> int:
-    """How many pictures may be under way: so many that an answer takes `WAITS` lone passes, a batch at least.
+    """How many pictures may be under way, so that an answer takes a few times as long as a lone one.
 
-    Loads the network, and measures it on grey pictures; so decoding is left out.
+    Loads the network. Where cores answer side by side, `EACH_CORE` times their number. Otherwise as many as
+    `WAITS` lone passes would answer, measured on grey pictures, without decoding; in half batches,
+    as one half of what is under way is decoded while the other one is computed.
     """
     size = model.preprocess.img_size
     grey = Prepared(np.zeros((3, size, size), np.float32), "")
+    if model.backend.side_by_side:
+        answered(model, [grey])  # a model that cannot answer is found now
+        return int(EACH_CORE * available_cpus())
 
     def seconds(n: int) -> float:
         """Of a batch, median; the first one warms up."""
@@ -108,5 +125,5 @@ def queue_length(model: Model, batch_size: int) -> int:
             taken.append(time.perf_counter() - started)
         return statistics.median(taken[1:])
 
-    each = seconds(batch_size) / batch_size
-    return max(LEAST, batch_size, int(WAITS * seconds(1) / each))
+    half = max(1, batch_size // 2)
+    return max(LEAST, int(WAITS * seconds(1) / (seconds(half) / half)))

@@ -19,13 +19,15 @@ from headstart.data.limits import MAX_JPEG_PIXELS, MAX_PIXELS
 from headstart.deployment.decision import Sets
 from headstart.deployment.predict import Model, Prediction
 from headstart.deployment.server import descriptions
-from headstart.deployment.server.answering import Answered, Prepared, answered, prediction, prepared
+from headstart.deployment.server.answering import Answered, answered, at_once, prediction, prepared
 from headstart.deployment.server.batcher import Batcher
 from headstart.deployment.server.gate import ServerState, internal, say_where
 from headstart.deployment.server.metrics import CONTENT_TYPE, ServerMetrics
 from headstart.deployment.server.pages import listing, static_files
+from headstart.deployment.server.pool import Pool
 from headstart.deployment.server.refusals import JSON_TYPE, Refusal, encoded, error_body, too_late
 from headstart.deployment.server.saliency import can_explain, check_can_explain, heat_map_png
+from headstart.deployment.server.scheduler import Scheduler
 from headstart.deployment.server.settings import ServeSettings
 from headstart.deployment.server.uploads import HeldBytes, Upload, read_uploads
 from headstart.errors import HeadstartError
@@ -57,7 +59,7 @@ class Service:
         settings: Of the server.
         state: Of the process.
         queue: Pictures that may wait.
-        workers: Threads that decode.
+        workers: Threads that decode, or answer.
     """
 
     def __init__(
@@ -68,22 +70,25 @@ class Service:
         self.state = state
         self.queue = queue
         self.held = HeldBytes(settings.held_bytes)
-        self.metrics = ServerMetrics(lambda: self.batcher.pending, lambda: self.held.now)
-        self.batcher: Batcher[bytes, Prepared, Answered] = Batcher(
-            partial(prepared, model),
-            partial(answered, model),
-            batch_size=settings.batch_size,
-            queue=queue,
-            workers=workers,
-            on_batch=self.metrics.batch,
+        self.metrics = ServerMetrics(lambda: self.scheduler.pending, lambda: self.held.now)
+        self.scheduler = self.scheduled(workers)
+
+    def scheduled(self, workers: int) -> Scheduler[bytes, Answered]:
+        """Threads that answer alone, or batches, as the network is best used."""
+        model, size = self.model, self.settings.batch_size
+        if model.backend.side_by_side:
+            return Pool(partial(at_once, model), queue=self.queue, workers=workers)
+        steps = partial(prepared, model), partial(answered, model)
+        return Batcher(
+            *steps, batch_size=size, queue=self.queue, workers=workers, on_batch=self.metrics.batch
         )
 
     async def predict(self, request: Request, top: int | None, sets: Sets | None) -> bytes:
         """The answer to a request with pictures, JSON."""
-        self.batcher.check()  # before its body is read
+        self.scheduler.check()  # before its body is read
         with self.held.share() as add:
             uploads = await self.uploads(request, add)
-            outcomes = await self.in_time(request, self.batcher.answers([one.content for one in uploads]))
+            outcomes = await self.in_time(request, self.scheduler.answers([one.content for one in uploads]))
         if len(outcomes) == 1 and isinstance(outcomes[0], UnreadableImage):
             self.metrics.picture(outcomes[0].kind)
             raise unreadable(outcomes[0])
@@ -105,7 +110,7 @@ class Service:
     async def explain(self, request: Request, of: str | None) -> tuple[bytes, str]:
         """A PNG and the class that it speaks for."""
         check_can_explain(self.model)
-        self.batcher.check()
+        self.scheduler.check()
         with self.held.share() as add:
             uploads = await self.uploads(request, add)
             if len(uploads) != 1:
@@ -115,7 +120,7 @@ class Service:
                     f"A heat map is made of one picture, not of {len(uploads)}.",
                     fix="Send one request for each picture.",
                 )
-            work = self.batcher.alone(partial(heat_map_png, self.model, uploads[0].content, of))
+            work = self.scheduler.alone(partial(heat_map_png, self.model, uploads[0].content, of))
             try:
                 return await self.in_time(request, work)
             except UnreadableImage as error:
@@ -129,7 +134,7 @@ class Service:
         """
         try:
             async with asyncio.timeout(self.settings.upload_timeout):
-                found = await read_uploads(request.headers, request.stream(), self.settings, add)
+                return await read_uploads(request.headers, request.stream(), self.settings, add)
         except TimeoutError:
             raise Refusal(
                 408,
@@ -140,7 +145,6 @@ class Service:
             ) from None
         except ClientDisconnect:
             raise ClientGoneError from None
-        return await asyncio.to_thread(found)
 
     async def in_time(self, request: Request, work: Awaitable[Result]) -> Result:
         """The result, unless it takes too long, or nobody waits for it any more; then it is given up.
@@ -196,7 +200,7 @@ class Service:
                 "pixels": MAX_PIXELS,
                 "jpeg_pixels": MAX_JPEG_PIXELS,
                 "queue": self.queue,
-                "batch_size": settings.batch_size,
+                "batch_size": 1 if self.model.backend.side_by_side else settings.batch_size,
                 "timeout_seconds": settings.timeout,
                 "upload_timeout_seconds": settings.upload_timeout,
             },
@@ -234,7 +238,7 @@ def application(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        await service.batcher.close()
+        await service.scheduler.close()
 
     app = FastAPI(
         title="headstart",

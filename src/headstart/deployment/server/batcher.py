@@ -12,19 +12,16 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from headstart.deployment.server.refusals import busy, draining
+from headstart.deployment.server.scheduler import Answer, Item, Result, Scheduler
 
 WAIT_SECONDS = 0.005
 
-Item = TypeVar("Item")
 Ready = TypeVar("Ready")
-Answer = TypeVar("Answer")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +37,7 @@ class Promise:
         return self.future.done()
 
 
-class Batcher(Generic[Item, Ready, Answer]):
+class Batcher(Scheduler[Item, Answer], Generic[Item, Ready, Answer]):
     """Answers items in order, in batches that cross requests.
 
     Args:
@@ -48,7 +45,7 @@ class Batcher(Generic[Item, Ready, Answer]):
         compute: Of a batch, in the one thread of the network. If it fails, each item is computed alone, and
             the error is the outcome of those that fail then.
         batch_size: Items per batch, at most.
-        queue: Items that may be under way before others are refused; a request is taken or refused whole.
+        queue: As for `Scheduler`.
         workers: Threads that prepare.
         wait: Seconds that an idle network waits for items being prepared.
         on_batch: Called with the size of every batch, in the thread of the network.
@@ -65,10 +62,10 @@ class Batcher(Generic[Item, Ready, Answer]):
         wait: float = WAIT_SECONDS,
         on_batch: Callable[[int], object] = lambda size: None,
     ) -> None:
+        super().__init__(queue)
         self._prepare = prepare
         self._compute = compute
         self._batch_size = batch_size
-        self._queue = queue
         self._wait = wait
         self._on_batch = on_batch
         self._changed = threading.Condition()  # guards the next four
@@ -76,74 +73,31 @@ class Batcher(Generic[Item, Ready, Answer]):
         self._errands: deque[tuple[Callable[[], Any], Promise]] = deque()
         self._preparing = 0
         self._ended = False
-        self._closed = False
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._network = threading.Thread(target=self._run, name="network", daemon=True)
         self._network.start()
-        self.pending = 0
-        """Items taken and not answered yet."""
 
-    def check(self) -> None:
-        """Whether items would be taken now.
+    def _begun(self, items: Sequence[Item]) -> Sequence[asyncio.Future[Answer]]:
+        promises = [self._promise() for _ in items]
+        with self._changed:
+            self._preparing += len(items)
+        for item, promise in zip(items, promises, strict=True):
+            self._threads.submit(self._prepared, item, promise)
+        return [one.future for one in promises]
 
-        Raises:
-            Refusal: HS-SERVE-030, too many are waiting; HS-SERVE-031, the batcher is closed.
-        """
-        if self._closed:
-            raise draining()
-        if self.pending >= self._queue:
-            raise busy("Too many pictures are waiting.")
+    def _errand(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
+        promise = self._promise()
+        with self._changed:
+            self._errands.append((function, promise))
+            self._changed.notify()
+        return promise.future
 
-    async def answers(self, items: Sequence[Item]) -> list[Answer | Exception]:
-        """The outcome of each item, in order: an answer, or what its preparation or computation raised.
-
-        Cancelling drops what has not been computed yet.
-
-        Raises:
-            Refusal: as `check`.
-        """
-        with self._taken(len(items)):
-            promises = [self._promise() for _ in items]
-            with self._changed:
-                self._preparing += len(items)
-            for item, promise in zip(items, promises, strict=True):
-                self._threads.submit(self._prepared, item, promise)
-            outcomes = await asyncio.gather(*(one.future for one in promises), return_exceptions=True)
-        return [one for one in outcomes if not isinstance(one, BaseException) or isinstance(one, Exception)]
-
-    async def alone(self, function: Callable[[], Result]) -> Result:
-        """Something else that needs the network, in its thread, between two batches.
-
-        Raises:
-            Refusal: as `check`; and what the function raises.
-        """
-        with self._taken(1):
-            promise = self._promise()
-            with self._changed:
-                self._errands.append((function, promise))
-                self._changed.notify()
-            result: Result = await promise.future
-        return result
-
-    async def close(self) -> None:
-        """Takes nothing more; returns when all that was taken is answered, and its threads have ended."""
-        self._closed = True
-        while self.pending:
-            await asyncio.sleep(0.01)
+    def _end(self) -> None:
         with self._changed:
             self._ended = True
             self._changed.notify()
-        await asyncio.to_thread(self._network.join)
+        self._network.join()
         self._threads.shutdown(cancel_futures=True)
-
-    @contextlib.contextmanager
-    def _taken(self, n: int) -> Iterator[None]:
-        self.check()
-        self.pending += n
-        try:
-            yield
-        finally:
-            self.pending -= n
 
     def _promise(self) -> Promise:
         loop = asyncio.get_running_loop()

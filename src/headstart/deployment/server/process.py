@@ -8,9 +8,11 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
+from threadpoolctl import ThreadpoolController
 
 from headstart.data.decoding import available_cpus
 from headstart.deployment.predict import Model
@@ -143,6 +145,15 @@ def listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def one_thread_for_numpy() -> None:
+    """Keeps numpy's products in the thread that asks.
+
+    OpenBLAS shares even a small one among all cores, whose threads wait in a loop for the next one then. They
+    took half of the processor from the threads that decode and run the network.
+    """
+    ThreadpoolController().select(internal_api="openblas").limit(limits=1)
+
+
 def run_server(model: Model, settings: ServeSettings, told: Callable[[str], object]) -> bool:
     """Serves until SIGINT or SIGTERM.
 
@@ -163,7 +174,11 @@ def run_server(model: Model, settings: ServeSettings, told: Callable[[str], obje
     taken = listening(settings.host, settings.port)
     with taken:
         host, port = taken.getsockname()[:2]
-        measured = queue_length(model, settings.batch_size)
+        one_thread_for_numpy()
+        with ThreadPoolExecutor(
+            1
+        ) as passing:  # with it torch's threads end; two sets of them hinder each other
+            measured = passing.submit(queue_length, model, settings.batch_size).result()
         state = ServerState()
         service = Service(
             model,

@@ -31,14 +31,15 @@ class ServeSettings:
     """Name or address that requests may be made to, besides localhost and --host (repeatable)."""
 
     batch_size: int = 8
-    """Pictures per forward pass, at most."""
+    """Pictures per forward pass of torch, at most. onnxruntime takes one at a time on each core."""
 
     queue: int | None = None
     """Pictures that may be under way before requests are answered with 429. Default: so many that an answer
-    takes three passes of a lone picture through the network, measured at the start; a batch at least."""
+    takes a few times as long as that to a lone picture. With onnxruntime 2.5 for each core; with torch as
+    three lone passes of the network answer, measured at the start, 4 at least."""
 
     workers: int | None = None
-    """Threads that decode. Default: one for each core."""
+    """Threads that decode, and with onnxruntime compute. Default: one for each core."""
 
     max_file_mb: int = 32
     """Largest picture file, MB."""

@@ -5,6 +5,7 @@ Starlette's own parser would write parts above 1 MB into temporary files, and ha
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -67,17 +68,14 @@ class HeldBytes:
 
 async def read_uploads(
     headers: Mapping[str, str], chunks: Chunks, settings: ServeSettings, add: Callable[[int], None]
-) -> Callable[[], list[Upload]]:
-    """Reads the body of a request.
+) -> list[Upload]:
+    """The pictures in the body of a request, in order.
 
     Args:
         headers: Of the request, lower case.
         chunks: Its body.
         settings: With the limits.
         add: Told the number of bytes read; may refuse.
-
-    Returns:
-        What gives the pictures, in order, or raises; it may take a while (base64), so call it in a thread.
 
     Raises:
         Refusal: HS-SERVE-020 to -025: too large, too many, of an unknown kind, malformed, or no picture.
@@ -94,18 +92,18 @@ async def read_uploads(
         form = Form(boundary, settings)
         async for chunk in body:
             form.write(chunk)
-        return form.finished
+        return form.finished()
     if kind == "application/json":
         text = bytearray()
         async for chunk in body:
             text += chunk
-        return lambda: from_json(bytes(text), settings)
+        return await asyncio.to_thread(from_json, bytes(text), settings)
     if kind.startswith("image/") or kind == "application/octet-stream":
         picture = bytearray()
         async for chunk in body:
             picture += chunk
             check_size(len(picture), settings)
-        return lambda: [Upload("", bytes(picture))]
+        return [Upload("", bytes(picture))]
     raise Refusal(
         415,
         "HS-SERVE-023",

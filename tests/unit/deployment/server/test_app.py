@@ -63,7 +63,7 @@ class Asked:
         return self.runner.run(asked())
 
     def close(self) -> None:
-        self.runner.run(self.service.batcher.close())
+        self.runner.run(self.service.scheduler.close())
         self.runner.close()
 
 
@@ -355,7 +355,7 @@ def test_a_fault_of_the_server_tells_nothing_of_the_request(ask, drawn_picture, 
     said = capsys.readouterr()
     assert "RuntimeError at test_app.py" in said.err
     assert "secret" not in said.err + said.out + response.text
-    assert ask.service.batcher.pending == ask.state.in_flight == ask.service.held.now == 0
+    assert ask.service.scheduler.pending == ask.state.in_flight == ask.service.held.now == 0
 
 
 def test_an_answer_that_takes_too_long_is_given_up(served_run, drawn_picture) -> None:
@@ -363,7 +363,7 @@ def test_an_answer_that_takes_too_long_is_given_up(served_run, drawn_picture) ->
     response = ask("POST", "/predict", files={"files": ("a.png", drawn_picture(1))})
     assert (response.status_code, code(response)) == (503, "HS-SERVE-032")
     ask.close()
-    assert ask.service.batcher.pending == 0
+    assert ask.service.scheduler.pending == 0
 
 
 def test_pages_are_read_once_and_no_others_exist(tmp_path) -> None:

@@ -26,7 +26,7 @@ def read(
 
     async def whole() -> list[Upload]:
         with (held or HeldBytes(10 * MEGABYTE)).share() as add:
-            return (await read_uploads(headers, chunks(), LIMITS, add))()
+            return await read_uploads(headers, chunks(), LIMITS, add)
 
     return asyncio.run(whole())
 
