@@ -77,6 +77,8 @@ def train(
     if run.interrupted:
         return 130
     if not json and run.model.is_dir():
+        if (run.path / "report.html").is_file():
+            say(f"report: {run.path / 'report.html'}")
         say(f"next: headstart predict {run.path} PICTURES")
     return 0
 

@@ -45,6 +45,8 @@ def export(
     if output is not None:
         found = headstart.export_to_timm(run, output, images=images)
         print_result(found if json else found["folder"], as_json=json)
+        if not json:
+            say(f"next: timm.create_model('local-dir:{output}', pretrained=True)")
         return 0
     found = headstart.export(run, precision=precision, max_drop=max_drop, images=images)
     print_result(found if json else found["file"], as_json=json)

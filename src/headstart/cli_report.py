@@ -10,7 +10,10 @@ from cyclopts import Parameter
 import headstart
 from headstart.cli_input import Json
 from headstart.cli_output import print_result, say, show_json
+from headstart.console import counted
 from headstart.errors import UsageError
+
+LINES = 20  # more pictures than this: only those that were not drawn are named
 
 
 def report(
@@ -138,6 +141,8 @@ def explain(
     if json:
         show_json({"pictures": rows})
     else:
-        for row in rows:
+        told = [row for row in rows if not row["file"]] if len(rows) > LINES else rows
+        for row in told:
             say(f"{row['path']}: {row['prediction'] or row['reason']}, {row['file'] or 'not drawn'}")
+        say(f"{output}: {counted(sum(bool(row['file']) for row in rows), 'heat map', 'heat maps')}")
     return 0 if any(row["file"] for row in rows) else 1

@@ -33,7 +33,10 @@ def serve(
     from headstart.deployment.serve import serve as answer
 
     def told(address: str) -> None:
-        say(f"listening at {address}; POST pictures to {address}/predict, see {address}/docs")
+        say(
+            f"listening at {address}: open it in a browser, or POST pictures to {address}/predict "
+            f"(see {address}/docs)"
+        )
         if json:
             host, _, port = address.removeprefix("http://").rpartition(":")
             show_json({"url": address, "host": host.strip("[]"), "port": int(port)})

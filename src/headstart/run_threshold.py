@@ -107,6 +107,7 @@ def by_recall(folder: Path, card: Card, min_recall: str) -> dict[str, Any]:
         console.say(line)
     if card.get("costs"):
         console.say("the table of costs, which decided before, is removed")
+    console.say(said_of_clearing(folder))
     return {**rule.to_dict(), "before": before, "after": after}
 
 
@@ -141,7 +142,13 @@ def by_costs(folder: Path, card: Card, path: Path) -> dict[str, Any]:
             console.say(line)
     if card.get("min_recall"):
         console.say(f"the least recall of '{printable(card['min_recall']['class'])}' is removed")
+    console.say(said_of_clearing(folder))
     return {**costs.to_dict(), **found}
+
+
+def said_of_clearing(folder: Path) -> str:
+    """That the rule holds from now on, even where the figures speak against it, and how to be rid of it."""
+    return f"predict answers so from now on; to take it back: headstart threshold {folder} --clear"
 
 
 def class_and_recall(text: str, classes: list[str]) -> tuple[str, float]:

@@ -292,6 +292,7 @@ def test_answers_of_least_expected_cost(
     assert held["n"] == 200 and held["after"]["cost"]["value"] == pytest.approx(by_hand.mean())
     assert held["after"]["cost"]["value"] < held["before"]["cost"]["value"]
     assert held["after"]["recall"]["rings"]["value"] >= held["before"]["recall"]["rings"]["value"]
+    assert f"to take it back: headstart threshold {copy.path} --clear" in done.err
     assert "on the calibration pictures" in done.err and "on the test pictures" in done.err
     for row in headstart.load(copy.path).predict(data / "test"):
         assert (row.prediction == "rings") == (row.probabilities["rings"] > 0.1)

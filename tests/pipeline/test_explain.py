@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import headstart
@@ -37,6 +38,19 @@ def test_each_picture_is_drawn_and_no_file_is_overwritten(
     assert (sheet[:, 72:].std(axis=2) > 5).any()  # something is hot
     other = command("explain", lite0_run.path, pictures / "a.png", "-o", out, "--of", "rings")
     assert other.code == 0 and (out / "a.heat-3.png").is_file()
+
+
+def test_of_many_pictures_only_those_not_drawn_are_named(
+    command: Any, lite0_run: headstart.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = [
+        {"path": f"{i}.png", "prediction": "dots", "reason": "", "file": f"{i}.heat.png"} for i in range(21)
+    ]
+    torn = {"path": "torn.png", "prediction": None, "reason": "cut short", "file": None}
+    monkeypatch.setattr("headstart.run_explain.explain", lambda *_, **__: [*drawn, torn])
+    done = command("explain", lite0_run.path, tmp_path, "-o", "out")
+    assert done.code == 0 and "torn.png: cut short, not drawn" in done.err + done.out
+    assert "out: 21 heat maps" in done.err + done.out and "0.heat.png" not in done.err + done.out
 
 
 def test_a_class_that_the_model_does_not_have(

@@ -267,8 +267,8 @@ def _say(model: Model, tally: _Tally, walk: Walk, kept: Kept, sets: Sets | None)
     if kept.rows:
         say(f"{counted(kept.rows, 'row was', 'rows were')} there already and kept")
     if kept.left:
-        gone = counted(kept.left, "of them is of a picture", "of them are of pictures")
-        warn(f"{gone} that is not there any more.")
+        gone = counted(kept.left, "of them is of a picture that is", "of them are of pictures that are")
+        warn(f"{gone} not among those given now.")
     if model.costs is not None:
         say("each answer is the one of least expected cost, by the table of `headstart threshold --costs`")
     elif model.least_recall is not None:

@@ -330,7 +330,7 @@ def test_a_complete_table_takes_new_pictures(
     counts = predict_to_table(model, folder, output, resume=True)
     assert (counts.rows, counts.kept) == (PICTURES + 1, PICTURES)
     assert csv_rows(output)[-1]["path"] == str(folder / "aa.png")
-    assert "1 of them is of a picture that is not there any more." in capsys.readouterr().err
+    assert "1 of them is of a picture that is not among those given now." in capsys.readouterr().err
 
 
 def test_a_picture_named_twice_has_two_rows(model: Model, colours: Path, tmp_path: Path) -> None:
