@@ -17,6 +17,7 @@ from pathlib import Path
 from headstart.config import LabelFrom
 from headstart.console import counted
 from headstart.data.exclusions import Exclusions
+from headstart.data.folder_faults import LAYOUTS, no_pictures, one_class, split_beside_classes
 from headstart.data.formats import HEAD_BYTES, PICTURE_SUFFIXES, UnreadableImage, recognise
 from headstart.data.listing import (
     RUN_FILES,
@@ -33,9 +34,6 @@ from headstart.data.listing import (
 )
 from headstart.data.split_folders import parts_of
 from headstart.errors import DataError, nearest
-
-PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
-LAYOUTS = "train/CLASS/*.jpg and test/CLASS/*.jpg (or val/), or CLASS/*.jpg alone"
 
 
 def list_folder(
@@ -132,9 +130,9 @@ class _FolderReader:
             others = self.without_pictures(others)
         self.check_beside(self.root, "", files, bool(folders))
         if not folders and not self.faults:
-            self.fault_empty()
+            self.faults.append(no_pictures(self.root, [*sorted(self.ignored), *self.beside]))
         elif by_split and others:
-            self.fault_split_beside_classes(by_split, others)
+            self.faults.append(split_beside_classes(self.root, by_split, others))
         if not folders or (by_split and others):
             raise_all(self.faults, self.root)
 
@@ -145,9 +143,11 @@ class _FolderReader:
         raise_all(self.faults, self.root)
         classes = trained if self.require_split else {entry.class_name for entry in entries}
         if not entries:
-            self.fault_empty()
+            self.faults.append(no_pictures(self.root, [*sorted(self.ignored), *self.beside]))
         elif self.require_split and len(classes) < 2:
-            self.fault_one_class(sorted(classes))
+            name = min(classes, default="")
+            inside = self.visible(self.root / name)[0] if name and (self.root / name).is_dir() else []
+            self.faults.append(one_class(self.root, name, inside))
         raise_all(self.faults, self.root)
         self.note_ignored()
         return Listing(
@@ -384,54 +384,6 @@ class _FolderReader:
                 f"Make a folder per class: {LAYOUTS}.",
             )
         self.faults.append(DataError("HS-DATA-006", what, where=folder, details=pictures, fix=fix))
-
-    def fault_split_beside_classes(self, by_split: dict[str, list[str]], others: list[str]) -> None:
-        splits = [name for names in by_split.values() for name in names]
-        out = splits if "train" not in by_split else others
-        plural = len(splits) > 1
-        self.faults.append(
-            DataError(
-                "HS-DATA-007",
-                f"{quoted(splits)} look{'' if plural else 's'} like {'parts' if plural else 'a part'} of a "
-                f"split, but lie{'' if plural else 's'} beside class folders: {listed(others)}.",
-                where=self.root,
-                fix="Leave out what is no class: "
-                + " ".join(f'--exclude "{name}"' for name in out[:3])
-                + f". If {quoted(splits[:1])} is a class, give the folder another name.",
-            )
-        )
-
-    def fault_empty(self) -> None:
-        packed = [name for name in self.beside if name.lower().endswith(PACKED)]
-        unpack = f"Unpack {listed(packed, 3)}, and give the folder that comes out. " if packed else ""
-        self.faults.append(
-            DataError(
-                "HS-DATA-003",
-                "The folder holds no pictures.",
-                where=self.root,
-                details=[f"ignored: {path}" for path in [*sorted(self.ignored), *self.beside]],
-                fix=f"{unpack}Expected: {LAYOUTS}.",
-            )
-        )
-
-    def fault_one_class(self, classes: list[str]) -> None:
-        name = classes[0] if classes else ""
-        inside = self.visible(self.root / name)[0] if name and (self.root / name).is_dir() else []
-        if len(inside) > 1:
-            fix = (
-                f"If the classes are inside ({listed(inside)}), give the folder {self.root / name}, or add "
-                "--label-from parent"
-            )
-        else:
-            fix = "Add a folder with pictures of something else (for example 'other')."
-        self.faults.append(
-            DataError(
-                "HS-DATA-004",
-                f"There is only one class, '{name}'; at least two are needed.",
-                where=self.root,
-                fix=fix,
-            )
-        )
 
     def note_ignored(self) -> None:
         if self.beside:

@@ -57,10 +57,14 @@ def prepared(model: Model, content: bytes) -> Prepared:
     Raises:
         UnreadableImage: The bytes give no picture.
     """
-    giant = announced_pixels(content) > GIANT_PIXELS
-    with _one_giant if giant else contextlib.nullcontext():
+    with giants_one_by_one(content):
         image, note = read(Source("", content), model.preprocess)
         return Prepared(model.preprocess(image), note)
+
+
+def giants_one_by_one(content: bytes) -> contextlib.AbstractContextManager[object]:
+    """Held while a picture is decoded and made small: by one thread at a time, if it is a giant."""
+    return _one_giant if announced_pixels(content) > GIANT_PIXELS else contextlib.nullcontext()
 
 
 def answered(model: Model, batch: Sequence[Prepared]) -> list[Answered]:

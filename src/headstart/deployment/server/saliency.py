@@ -8,6 +8,7 @@ import io
 from PIL import Image
 
 from headstart.deployment.predict import Model
+from headstart.deployment.server.answering import giants_one_by_one
 from headstart.deployment.server.refusals import Refusal
 from headstart.deployment.sources import Source, read
 from headstart.errors import UsageError, nearest
@@ -56,8 +57,9 @@ def heat_map_png(model: Model, content: bytes, of: str | None) -> tuple[bytes, s
             f"The model has no class '{of}'.{nearest(of, model.classes)}",
             fix=f"It knows: {', '.join(model.classes)}.",
         )
-    image, _ = read(Source("", content), model.preprocess)
-    view = model.preprocess.evaluation_crop(model.preprocess.resized(image))
+    with giants_one_by_one(content):
+        image, _ = read(Source("", content), model.preprocess)
+        view = model.preprocess.evaluation_crop(model.preprocess.resized(image))
     normalised = model.preprocess.normalize(view)[None]
     asked = int(model.probabilities(normalised)[0].argmax()) if of is None else model.classes.index(of)
     heat = heat_maps(model.network, normalised, [asked])[0]
