@@ -194,6 +194,8 @@ def saved_line(saved: Mapping[str, Any]) -> str:
         return "no picture has a known class: what the table saves cannot be said"
     value, (low, high) = saved["value"], saved["interval_95"]
     text = f"saved per picture: {value:.3f} ({low:.3f} to {high:.3f}, n = {saved['n']})"
+    if value < 0:
+        text = f"costs {-value:.3f} more per picture ({-high:.3f} to {-low:.3f}, n = {saved['n']})"
     return text if low > 0 or high < 0 else f"{text}: these pictures cannot tell whether it pays"
 
 

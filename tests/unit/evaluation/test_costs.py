@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import ConfigError
-from headstart.evaluation.costs import ASK, Costs, cost_figures, cost_lines, read_costs
+from headstart.evaluation.costs import ASK, Costs, cost_figures, cost_lines, read_costs, saved_line
 from headstart.evaluation.predictions import Predictions
 
 CLASSES = ("cracked", "dirty", "good")
@@ -83,6 +83,16 @@ def test_figures_are_those_of_the_pictures() -> None:
     assert "on the test pictures" in text and "recall of dirty" in text and "left to a person" not in text
     assert (
         "saved per picture: 2.250 (" in text and "n = 4): these pictures cannot tell whether it pays" in text
+    )
+
+
+def test_a_table_that_costs_more_is_said_to() -> None:
+    line = saved_line({"value": -0.064, "interval_95": [-0.535, 0.405], "n": 70})
+    assert line == (
+        "costs 0.064 more per picture (-0.405 to 0.535, n = 70): these pictures cannot tell whether it pays"
+    )
+    assert saved_line({"value": -1.0, "interval_95": [-2.0, -0.5], "n": 9}) == (
+        "costs 1.000 more per picture (0.500 to 2.000, n = 9)"
     )
 
 
