@@ -65,13 +65,14 @@ _TENSOR = {
     10: "data",
     11: "data",
     12: "",
+    14: "location",
     16: "",
 }
 _MEANING = {
     "ModelProto": {20: "a part for training", 25: "functions of its own"},
     "GraphProto": {15: "sparse tensors"},
     "AttributeProto": {6: "a graph inside an operator", 11: "a graph inside an operator"},
-    "TensorProto": {13: "weights in another file", 14: "weights in another file", 6: "texts"},
+    "TensorProto": {13: "weights in another file", 6: "texts"},
 }
 
 
@@ -259,6 +260,9 @@ def _tensor(data: memoryview, found: _Found) -> str:
             dims += _integers(value)
         elif name == "data":
             held += len(value) if isinstance(value, memoryview) else 1
+        elif name == "location":
+            if value != 0:  # 0: in this file, as the quantiser says of each
+                found.fault("it has weights in another file")
         elif name == "name":
             called = _text(value)
     if _product(dims) > 2 * held:  # half a byte is the least that a number takes
