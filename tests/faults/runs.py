@@ -153,9 +153,8 @@ FAULTS: list[Fault] = [
     used(
         "one class twice",
         edited("model/model.json", lambda card: card.update(classes=["dots", "dots"])),
-        "HS-MODEL-011: The card of the model cannot be used: its classes are not the 2 of the weights.\n"
+        "HS-MODEL-011: The card of the model cannot be used: ValueError: a class appears twice.\n"
         "  where: run/model/model.json\n"
-        "  - the card has: dots, dots\n"
         "  to do: Copy the whole model/ folder again.",
     ),
     used(

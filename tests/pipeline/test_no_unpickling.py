@@ -71,6 +71,7 @@ from headstart.cli import main
 from headstart.training import checkpoint
 
 commands, interrupted, served, picture = json.loads(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is told to ignore it
 checkpoint.EVERY = 0.0
 plain_save = checkpoint.Checkpoint.save
 
