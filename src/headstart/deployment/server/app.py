@@ -315,7 +315,7 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HeadstartError)
     async def not_possible(request: Request, error: HeadstartError) -> Response:
-        if error.code.startswith(("HS-PREDICT", "HS-EVAL")):  # asked for what this model cannot give
+        if error.code.split("-")[1] in ("PREDICT", "EVAL"):  # asked for what this model cannot give
             return json_response(error_body(error), 422)
         say_where(error)
         return json_response(error_body(internal()), 500)
