@@ -73,7 +73,7 @@ def test_letter_by_letter_is_not_quick_enough() -> None:
         for letter in HEAD * 100:
             writer.write(bytes([letter]))
             await asyncio.sleep(0.01)
-            if reader.at_eof():
+            if reader.at_eof() or reader.exception() is not None:  # closed, or reset while we write
                 return b"closed"
         return b"open"
 
