@@ -206,7 +206,7 @@ def test_the_saved_configuration_gives_equal_weights_with_other_workers(
     saved = yaml.safe_load(config.read_text(encoding="utf-8"))
     assert saved["workers"] == 1
     open_fields = {"weights", "name", "budget", "crop", "exclude_list", "fold", "folds", "group_by", "images"}
-    open_fields |= {"label_from", "other", "overrides"}
+    open_fields |= {"label_from", "other", "overrides", "track"}
     assert {k for k, v in saved.items() if v is None} == open_fields
     assert saved["data"] == str(shapes_folder)
     done = command("train", shapes_folder, "--config", config, "--output", tmp_path, "--workers", 4)
