@@ -135,9 +135,10 @@ def means(rows: Rows) -> Rows:
 def features_of(folder: Path) -> Any:
     """What the bundled network makes of `PER_FOLDER` pictures, evenly from the folder: float32 [n, D]."""
     from headstart.data.decoding import available_cpus
+    from headstart.data.prefetch import prefetched
     from headstart.data.preprocess import Preprocess
     from headstart.deployment.sources import listed, read
-    from headstart.model.forward import batched_answers, prefetched
+    from headstart.model.forward import batched_answers
     from headstart.model.zoo import create
 
     preprocess = Preprocess(224, 256, "bicubic", (0.5,) * 3, (0.5,) * 3)

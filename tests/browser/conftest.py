@@ -96,6 +96,18 @@ def poor_server(served_run: headstart.Run, tmp_path_factory: pytest.TempPathFact
     yield from started(place / "run", place, ("-c", NOT_DRAWABLE), HEADSTART_TOKEN=TOKEN)
 
 
+@pytest.fixture(scope="session")
+def asking_server(served_run: headstart.Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """With a table of costs by which a person is always asked."""
+    place = tmp_path_factory.mktemp("place")
+    card = shutil.copytree(served_run.path, place / "run") / "model" / "model.json"
+    entries = json.loads(card.read_bytes())
+    table = [[0.0 if i == j else 100.0 for j in range(3)] + [0.0] for i in range(3)]
+    entries["costs"] = {"answers": [*entries["classes"], "ask"], "table": table}
+    card.write_text(json.dumps(entries), encoding="utf-8")
+    yield from started(place / "run", place, ("-m", "headstart"))
+
+
 @pytest.fixture
 def open_page(browser: Any, server: str) -> Iterator[Opened]:
     """Opens the page. What it complains of, or asks of any other server, fails the test.

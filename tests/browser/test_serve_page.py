@@ -290,6 +290,18 @@ def test_a_cancelled_upload_can_be_taken_up_again_and_cleared(
     expect(page.get_by_role("button", name="Choose pictures")).to_be_focused()
 
 
+def test_a_picture_that_is_left_to_a_person_is_said_to_be(open_page: Opened, asking_server: str) -> None:
+    page = open_page(asking_server)
+    choose(page, given("one.png", small("dots")))
+    card = finished(page, 1)
+    expect(card.get_by_role("heading")).to_have_text("A person should look")
+    expect(card).to_contain_text("By this model's table of costs, any answer of its own would cost more.")
+    expect(card).not_to_contain_text("must not be missed")
+    likeliest = card.locator(".bars .name").first.inner_text()
+    card.get_by_role("button", name="Where does it look?").click()
+    expect(card).to_contain_text(f"what spoke most for “{likeliest}”")
+
+
 def test_a_token_is_asked_for_and_kept_in_memory_only(open_page: Opened, poor_server: str) -> None:
     page = open_page(poor_server, forgiven=("status of 401",), ready=False)
     dialog = page.get_by_role("dialog", name="A token, please")

@@ -11,7 +11,8 @@ from contract.test_backbones import BACKBONES, CLASSES, CUT, source_model
 from headstart.deployment.export import graph_of, with_card
 from headstart.deployment.onnx_file import opened_session
 from headstart.deployment.parity import answers
-from headstart.model.forward import answers_of, softmax
+from headstart.model.answers import softmax
+from headstart.model.forward import answers_of
 from headstart.model.transfer import transfer
 
 QUICK = ("test_resnet", "test_efficientnet", "test_convnext", "test_vit", "test_byobnet")

@@ -159,7 +159,7 @@ def test_a_class_is_missed_less_often(copy: headstart.Run, data: Path, command: 
     said = command("predict", copy.path, data / "test", "-o", copy.path / "out.csv")
     assert "'rings' is answered from a probability of" in said.err
     assert command("threshold", copy.path).code == 0
-    assert headstart.load(copy.path).least_recall is None
+    assert headstart.load(copy.path).decision.least_recall is None
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_answers_of_least_expected_cost(
 
 def probe_without_costs(run: headstart.Run) -> headstart.Run:
     assert headstart.threshold(run) == {}
-    assert headstart.load(run.path).costs is None
+    assert headstart.load(run.path).decision.costs is None
     return run
 
 
@@ -369,7 +369,7 @@ def test_without_calibration_pictures_costs_decide_and_that_is_said(
     assert done.code == 0 and json.loads(done.out)["calibration"] is None
     assert "the run has no calibration pictures: its probabilities are the network's own" in done.err
     assert "warning: 'dots' is never answered: 'stripes' never costs more." in done.err
-    assert headstart.load(run.path).costs is not None
+    assert headstart.load(run.path).decision.costs is not None
 
 
 def test_few_calibration_pictures_say_little(

@@ -22,9 +22,9 @@ from headstart.deployment.timm_folder import in_timm
 from headstart.errors import HeadstartError
 from headstart.evaluation.unknown import FILE, load_detector
 from headstart.model import zoo
+from headstart.model.answers import softmax
 from headstart.model.bundle import load_bundle
 from headstart.model.card import exchanged_export, read_card, sha256
-from headstart.model.forward import softmax
 from headstart.model.transfer import transfer
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headstart.calibration import Threshold, decided, least_pictures, threshold_for
 from headstart.console import counted
 from headstart.errors import ConfigError, RunError
+from headstart.evaluation.costs import ASK, Costs
 
 SEPARATOR = "|"  # between the classes of a set in a table; no file name on Windows has it
 
@@ -155,3 +156,52 @@ class LeastRecall:
         low, high = (float(limit) for limit in entry["interval_95"])
         threshold = Threshold(float(entry["threshold"]), int(entry["n"]), (low, high))
         return cls(str(entry["class"]), float(entry["recall"]), threshold)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a model's probabilities become its answers, wherever it answers.
+
+    By least expected cost; or with a class that must not be missed; or the most probable class.
+
+    Attributes:
+        classes: C names.
+        costs: What answers cost; None without a table.
+        least_recall: The class that must not be missed; None without one. Costs come first.
+    """
+
+    classes: tuple[str, ...]
+    costs: Costs | None = None
+    least_recall: LeastRecall | None = None
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> Decision:
+        """As `headstart threshold` left it.
+
+        Raises:
+            ValueError, KeyError, TypeError: The card makes no sense.
+        """
+        return cls(tuple(card["classes"]), Costs.from_card(card), LeastRecall.from_card(card))
+
+    def answers(self, probabilities: NDArray[np.float64]) -> list[str]:
+        """A class for each picture, or ``ask``: a person is to look.
+
+        Args:
+            probabilities: float64 [n, C].
+        """
+        if self.costs is not None:
+            found = self.costs.answers(probabilities)
+        elif self.least_recall is not None:
+            found = self.least_recall.answers(self.classes, probabilities)
+        else:
+            found = probabilities.argmax(axis=1)
+        names = (*self.classes, ASK)
+        return [names[i] for i in found.tolist()]
+
+    def line(self) -> str:
+        """For a person; "" where the most probable class is answered."""
+        if self.costs is not None:
+            return (
+                "each answer is the one of least expected cost, by the table of `headstart threshold --costs`"
+            )
+        return "" if self.least_recall is None else self.least_recall.line()

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from headstart.data.decoding import available_cpus
 from headstart.data.images import UnreadableImage
 from headstart.data.lock import LockRow
+from headstart.data.prefetch import prefetched
 from headstart.data.preprocess import Preprocess
-from headstart.deployment.decision import LeastRecall
+from headstart.deployment.decision import Decision
 from headstart.deployment.parity import answers
 from headstart.evaluation.unknown import Detector, load_detector
+from headstart.model.answers import softmax
 from headstart.model.card import Card
-from headstart.model.forward import BATCH_SIZE, answers_of, prefetched, softmax
+from headstart.model.forward import BATCH_SIZE, answers_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -32,7 +34,7 @@ class Side:
     """What one of the two says.
 
     Attributes:
-        answers: A class for each picture.
+        answers: A class for each picture, or ``ask``.
         unknown: How many are flagged as none of the classes; None where the model cannot tell.
     """
 
@@ -58,7 +60,7 @@ def side_by_side(
         advance: Called with the number of pictures just done.
     """
     preprocess, detector = Preprocess.from_dict(card["preprocess"]), load_detector(bundle, card)
-    rule, classes = LeastRecall.from_card(card), tuple(card["classes"])
+    rule = Decision.from_card(card)
 
     def read(item: tuple[LockRow, bytes]) -> tuple[str, NDArray[np.float32] | None]:
         try:
@@ -75,7 +77,7 @@ def side_by_side(
             truth += [name for name, _ in read_ones]
             stacked = np.stack([pixels for _, pixels in read_ones])
             for side, found in ((before, answers_of(model, stacked)), (after, answers(session, stacked))):
-                _noted(side, *found, classes, float(card.get("temperature", 1.0)), rule, detector)
+                _noted(side, *found, float(card.get("temperature", 1.0)), rule, detector)
         advance(len(batch))
     return truth, (before, after)
 
@@ -84,14 +86,12 @@ def _noted(
     side: Side,
     logits: NDArray[np.float32],
     features: NDArray[np.float32],
-    classes: tuple[str, ...],
     temperature: float,
-    rule: LeastRecall | None,
+    rule: Decision,
     detector: Detector | None,
 ) -> None:
     probabilities = softmax(logits, temperature)
-    best = probabilities.argmax(axis=1) if rule is None else rule.answers(classes, probabilities)
-    side.answers += [classes[i] for i in best]
+    side.answers += rule.answers(probabilities)
     if detector is not None:
         flagged = int(Detector.flags(detector.scores(features)).sum())
         side.unknown = flagged + (side.unknown or 0)

@@ -184,7 +184,8 @@ def compare(
         ModelError: HS-EXPORT-003, the exported file gives values that are not finite, or of another shape;
             HS-MODEL-050, the saved weights do.
     """
-    from headstart.model.forward import answers_of, softmax
+    from headstart.model.answers import softmax
+    from headstart.model.forward import answers_of
 
     own = card_of(session)
     here, there = Preprocess.from_dict(card["preprocess"]), Preprocess.from_dict(own["preprocess"])

@@ -40,11 +40,10 @@ from headstart.deployment.backends import (
     without_torch,
     without_weights,
 )
-from headstart.deployment.decision import LeastRecall, Sets, sets_for
+from headstart.deployment.decision import Decision, Sets, sets_for
 from headstart.deployment.prediction import OK, Prediction
 from headstart.deployment.sources import CLIPPED, Input, Inputs, Listing, Source, listed, read
 from headstart.errors import DataError, RunError, nearest
-from headstart.evaluation.costs import ASK, Costs
 from headstart.evaluation.unknown import load_detector
 from headstart.model.answers import Answers, softmax, together
 from headstart.model.card import (
@@ -104,8 +103,7 @@ class Model:
             self.temperature = float(self.card.get("temperature", 1.0))
             if not 0 < self.temperature < math.inf:
                 raise ValueError(f"its temperature is {self.temperature}")
-            self.least_recall = LeastRecall.from_card(self.card)
-            self.costs = Costs.from_card(self.card)
+            self.decision = Decision.from_card(self.card)
             self.detector = load_detector(folder, self.card)
             self._precision = str((self.card.get(EXPORT) or {}).get("precision", "fp32"))
         self._network: Classifier | None = None
@@ -316,26 +314,18 @@ class Model:
             top: Keep only so many classes, most probable first; None: all, in the order of the model.
             sets: Of a coverage asked for.
         """
-        best = self._decided(row)
+        (answer,) = self.decision.answers(row[None])
         kept = range(len(row)) if top is None else np.argsort(-row, kind="stable")[: max(0, top)]
         return Prediction(
             path,
-            prediction=ASK if best == len(row) else self.classes[best],
-            confidence=float(row.max() if best == len(row) else row[best]),
+            prediction=answer,
+            confidence=float(row[self.classes.index(answer)] if answer in self.classes else row.max()),
             unknown=None if score is None else bool(score > 1),
             unknown_score=None if score is None else float(score),
             probabilities={self.classes[int(i)]: float(row[i]) for i in kept},
             note=note,
             set=None if sets is None else sets.of(self.classes, row),
         )
-
-    def _decided(self, row: NDArray[np.float64]) -> int:
-        """Index of the answer to probabilities float64 [C]; C: a person is asked."""
-        if self.costs is not None:
-            return int(self.costs.answers(row[None])[0])
-        if self.least_recall is not None:
-            return int(self.least_recall.answers(self.classes, row[None])[0])
-        return int(row.argmax())
 
     def __repr__(self) -> str:
         return f"Model({str(self.folder)!r}, {len(self.classes)} classes)"

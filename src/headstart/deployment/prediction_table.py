@@ -269,10 +269,8 @@ def _say(model: Model, tally: _Tally, walk: Walk, kept: Kept, sets: Sets | None)
     if kept.left:
         gone = counted(kept.left, "of them is of a picture that is", "of them are of pictures that are")
         warn(f"{gone} not among those given now.")
-    if model.costs is not None:
-        say("each answer is the one of least expected cost, by the table of `headstart threshold --costs`")
-    elif model.least_recall is not None:
-        say(model.least_recall.line())
+    if rule := model.decision.line():
+        say(rule)
     if sets is not None:
         say(sets.line())
         sizes = [f"{n} with {counted(k, 'class', 'classes')}" for k, n in sorted(tally.by_size.items())]

@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headstart.data.preprocess import Preprocess
+from headstart.deployment.decision import Decision
 from headstart.errors import ModelError
 from headstart.evaluation.report import markdown
 from headstart.model.adapters import head_path
+from headstart.model.answers import softmax
 from headstart.model.card import Card
 from headstart.model.classifier import Classifier
-from headstart.model.forward import BATCH_SIZE, logits_of, softmax
+from headstart.model.forward import BATCH_SIZE, logits_of
 from headstart.model.tensors import saved_tensors
 from headstart.storage import write_atomic
 
@@ -148,9 +150,11 @@ def crop_share(preprocess: Preprocess) -> float:
 
 
 def limits_of(card: Card) -> list[str]:
-    """What the folder cannot say of how pictures are read, in words."""
+    """What the folder cannot say of how pictures are read, and answers given, in words."""
     preprocess = Preprocess.from_dict(card["preprocess"])
     found = []
+    if Decision.from_card(card).line():
+        found.append("answers follow a rule of `headstart threshold`, not always the most probable class")
     if preprocess.crop is not None:
         found.append(f"pictures must be cropped to {list(preprocess.crop)} (left, top, width, height) first")
     if preprocess.intensity is not None:
@@ -211,7 +215,7 @@ def readme(model: Classifier, card: Card, report: str) -> str:
             "```",
             "",
             f"Classes, in the order of the outputs: {names}.",
-            *(["", "Before the processor:", *limits] if limits else []),
+            *(["", "What it cannot say:", *limits] if limits else []),
             *(["", body.strip()] if body.strip() else []),
             "",
             "## Terms of the source weights",

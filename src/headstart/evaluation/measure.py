@@ -27,8 +27,9 @@ from headstart.evaluation.unknown import Detector, load_detector
 from headstart.storage import write_atomic
 
 if TYPE_CHECKING:
+    from headstart.model.answers import Answers
     from headstart.model.classifier import Classifier
-    from headstart.model.forward import Answers, PixelSource
+    from headstart.model.forward import PixelSource
 
 
 def answers(
@@ -45,7 +46,8 @@ def answers(
     Several processes share the work, batch by batch, and each has all of them.
     """
     from headstart.model import ranks
-    from headstart.model.forward import BATCH_SIZE, Answers, predict_answers
+    from headstart.model.answers import Answers
+    from headstart.model.forward import BATCH_SIZE, predict_answers
 
     own = ids[ranks.dealt(len(ids), BATCH_SIZE)]
     with console.progress(len(own), what) as advance:
@@ -82,7 +84,7 @@ def table_of(
         detector: Tells those of none of the classes; None: nothing is said of that.
         temperature: Divides the logits.
     """
-    from headstart.model.forward import softmax
+    from headstart.model.answers import softmax
 
     column = np.array([model.classes.index(name) for name in dataset.classes], dtype=np.int64)
     scores = None if detector is None else detector.scores(found.features)

@@ -88,8 +88,9 @@ def answers_to_corrupted(
     Raises:
         ModelError: as `headstart.model.forward.answers_of`.
     """
+    from headstart.data.prefetch import prefetched
     from headstart.model import ranks
-    from headstart.model.forward import BATCH_SIZE, batched_answers, prefetched
+    from headstart.model.forward import BATCH_SIZE, batched_answers
 
     dealt = ranks.dealt(len(source.ids), BATCH_SIZE)
 

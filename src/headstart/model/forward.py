@@ -21,21 +21,6 @@ from headstart.data.preprocess import Preprocess
 from headstart.model.answers import Answers, batched, finite, softmax
 from headstart.model.classifier import Classifier
 
-__all__ = [
-    "BATCH_SIZE",
-    "Answers",
-    "PixelSource",
-    "answers_of",
-    "batched_answers",
-    "evaluation_mode",
-    "full_precision",
-    "logits_of",
-    "predict_answers",
-    "predict_probabilities",
-    "prefetched",
-    "softmax",
-]
-
 BATCH_SIZE = 8  # on a CPU, activations that fit into its cache; measured in decision 7
 
 Floats = NDArray[np.float64]

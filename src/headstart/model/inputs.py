@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.data.augment import Cut
+from headstart.data.prefetch import prefetched
 from headstart.data.preprocess import Pixels, Preprocess
-from headstart.model.forward import BATCH_SIZE, prefetched
+from headstart.model.forward import BATCH_SIZE
 from headstart.model.precision import Format
 from headstart.model.resampling import resized
 

@@ -24,6 +24,7 @@ from headstart.data.images import (  # noqa: E402
     IntensityRange,
     read_rgb,
 )
+from headstart.data.prefetch import prefetched  # noqa: E402
 from headstart.data.preprocess import Preprocess  # noqa: E402
 from headstart.deployment import predict, prediction_table  # noqa: E402
 from headstart.deployment.predict import load  # noqa: E402
@@ -31,6 +32,7 @@ from headstart.deployment.prediction_table import predict_to_table  # noqa: E402
 from headstart.deployment.sources import CLIPPED, Source  # noqa: E402
 from headstart.errors import DataError, ModelError, RunError  # noqa: E402
 from headstart.model import forward  # noqa: E402
+from headstart.model.answers import softmax  # noqa: E402
 from headstart.model.bundle import save_bundle  # noqa: E402
 from headstart.model.transfer import transfer  # noqa: E402
 from headstart.model.zoo import create  # noqa: E402
@@ -427,12 +429,12 @@ class TestForward:
                 raise ValueError("six")
             return i * i
 
-        results = forward.prefetched(work, items(), workers=workers, ahead=4)
+        results = prefetched(work, items(), workers=workers, ahead=4)
         assert [next(results) for _ in range(3)] == [0, 1, 4]
         assert len(taken) <= 3 + 4
         with pytest.raises(ValueError, match="six"):
             list(results)
 
     def test_softmax_is_stable(self) -> None:
-        table = forward.softmax(np.array([[1e4, 0.0], [0.0, 0.0]], np.float32))
+        table = softmax(np.array([[1e4, 0.0], [0.0, 0.0]], np.float32))
         np.testing.assert_array_equal(table, [[1.0, 0.0], [0.5, 0.5]])

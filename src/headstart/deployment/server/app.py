@@ -179,15 +179,15 @@ class Service:
 
     def metadata(self) -> dict[str, Any]:
         """All that is known of the model and the server, without places on its disk."""
-        card, settings = self.model.card, self.settings
+        card, settings, rule = self.model.card, self.settings, self.model.decision
         return {
             "model": self.short(),
             "classes": list(self.model.classes),
             "preprocess": self.model.preprocess.to_dict(),
             "temperature": self.model.temperature,
             "knows_unknown": self.model.detector is not None,
-            "min_recall": None if self.model.least_recall is None else self.model.least_recall.to_dict(),
-            "costs": None if self.model.costs is None else self.model.costs.to_dict(),
+            "min_recall": None if rule.least_recall is None else rule.least_recall.to_dict(),
+            "costs": None if rule.costs is None else rule.costs.to_dict(),
             "licence": card.get("licence", ""),
             "notice": card.get("notice", ""),
             "backend": self.model.backend.described(),

@@ -78,7 +78,7 @@ export class Card {
     const blank = element("span", { className: "blank", textContent: say("no_preview") });
     const image = element("img", {
       decoding: "async", loading: "lazy", src: hot || this.address,
-      alt: hot ? say("heat_alt", { name: item.name, class: item.row.prediction }) : say("preview", { name: item.name }),
+      alt: hot ? say("heat_alt", { name: item.name, class: this.spoken(item.row) }) : say("preview", { name: item.name }),
       onerror: () => { this.lost = true; image.replaceWith(blank); },
     });
     return element("figure", {},
@@ -96,16 +96,31 @@ export class Card {
   }
 
   answer(row) {
-    const first = ranked(row)[0][0];
     return [
-      element("h3", { id: `${this.id}-title`, textContent: row.prediction }),
+      element("h3", { id: `${this.id}-title`, textContent: this.asks(row) ? say("ask") : row.prediction }),
       row.unknown ? element("p", { className: "unknown" },
         element("strong", { className: "pill", textContent: say("unknown") }), ` ${say("unknown_is")}`) : null,
-      first === row.prediction ? null : hint(say("favoured", { name: row.prediction })),
+      ranked(row)[0][0] === row.prediction ? null : hint(this.rule(row)),
       bars(row),
       row.note ? element("p", { className: "hint quiet", lang: "en", textContent: row.note }) : null,
       this.model.explains ? this.explanation(row) : null,
     ].filter(part => part !== null);
+  }
+
+  /** Whether a person is to look, as mistakes cost more. */
+  asks(row) {
+    return Boolean(this.model.costs) && !(row.prediction in row.probabilities);
+  }
+
+  /** Why the answer is not the most probable class. */
+  rule(row) {
+    if (this.asks(row)) return say("ask_is");
+    return say(this.model.costs ? "cheapest" : "favoured", { name: row.prediction });
+  }
+
+  /** What its heat map speaks for. */
+  spoken(row) {
+    return this.asks(row) ? ranked(row)[0][0] : row.prediction;
   }
 
   explanation(row) {
@@ -119,7 +134,7 @@ export class Card {
   /** What is said of its heat map. */
   explained(row) {
     if (this.heat?.error) return this.heat.error;
-    return this.shown ? say("heat_is", { class: row.prediction }) : "";
+    return this.shown ? say("heat_is", { class: this.spoken(row) }) : "";
   }
 
   async toggle(row) {
@@ -139,7 +154,7 @@ export class Card {
     const form = new FormData();
     form.append("files", this.item.file, this.item.name.split("/").at(-1));
     try {
-      const response = await ask(`explain?of=${encodeURIComponent(row.prediction)}`, form, this.stop.signal);
+      const response = await ask(`explain?of=${encodeURIComponent(this.spoken(row))}`, form, this.stop.signal);
       return { url: URL.createObjectURL(await response.blob()) };
     } catch (error) {
       if (!(error instanceof ServerError)) return { error: say("unreachable") };
